@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "heap/mutex.h"
+
+#include "heap/slot.h"
+
+#include <errno.h>
+
+/* Looks at a held word before sleeping, where another processor may be running
+ * the holder. */
+#define SPINS 100u
+
+static void
+spin(struct troupe__thread *self, const uint64_t *word)
+{
+    unsigned i;
+
+    if (!troupe__wait_may_spin(self))
+        return;
+    for (i = 0; i < SPINS && troupe__load_relaxed(word) != 0; i++)
+        troupe__cpu_relax();
+}
+
+int
+troupe__word_acquire(uint64_t *word, uint64_t tag, struct troupe__wait *wait,
+                     uint64_t *ret_dead)
+{
+    /* Whoever has slept does not know how many still do: it keeps the bit, at
+     * the cost of one wake too many. */
+    uint64_t waiters = 0;
+    uint64_t value;
+    int status;
+
+    spin(wait->self, word);
+    for (;;) {
+        uint64_t owner;
+
+        value = troupe__load_relaxed(word);
+        if (value == 0) {
+            /* acquire: pairs with the exchange in troupe__word_release. */
+            if (troupe__cas_acquire(word, &value, tag | waiters))
+                return 0;
+            continue;
+        }
+        owner = value & ~TROUPE__WAITERS;
+        if (owner == TROUPE__NOBODY) {
+            owner = 0;
+        } else if (troupe__tag_dead(owner)) {
+            if (!troupe__cas_acquire(word, &value, tag | TROUPE__WAITERS))
+                continue;
+            if (ret_dead != NULL)
+                *ret_dead = owner;
+            return 1;
+        }
+        if ((value & TROUPE__WAITERS) == 0 && wait->deadline != TROUPE_NOW) {
+            if (!troupe__cas_relaxed(word, &value, value | TROUPE__WAITERS))
+                continue;
+            value |= TROUPE__WAITERS;
+        }
+        waiters = TROUPE__WAITERS;
+        status = troupe__wait_sleep(wait, (const uint32_t *)word,
+                                    (uint32_t)value, owner);
+        if (status < 0)
+            break;
+    }
+    if (wait->bound == 0)
+        return status; /* has not slept */
+    /* The wake that a release meant for one sleeper may have been ours: pass it
+     * on. If somebody else was faster, and holds the lock without knowing of the
+     * sleepers, let it know. */
+    value = troupe__load_seq_cst(word);
+    while (value != 0 && (value & TROUPE__WAITERS) == 0)
+        if (troupe__cas_relaxed(word, &value, value | TROUPE__WAITERS))
+            break;
+    if (value == 0)
+        troupe__futex_wake((const uint32_t *)word, 1);
+    return status;
+}
+
+int
+troupe__mutex_acquire_slow(struct troupe__thread *self,
+                           struct troupe__mutex *mutex,
+                           troupe_deadline deadline, uint64_t *ret_dead)
+{
+    struct troupe__wait wait;
+    int status;
+
+    /* `locks` counts this lock already: the wait recovers nobody meanwhile,
+     * which it must not while an outer lock may be held. */
+    troupe__wait_begin(&wait, self, mutex, TROUPE__KIND_INTERNAL, deadline);
+    status = troupe__word_acquire(&mutex->word, self->tag, &wait, ret_dead);
+    troupe__wait_end(&wait);
+    if (status < 0)
+        self->locks--;
+    return status;
+}

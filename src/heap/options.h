@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TROUPE_SRC_HEAP_OPTIONS_H
+#define TROUPE_SRC_HEAP_OPTIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Copies a caller's option struct (its first field is its size, NULL means all
+ * defaults) into the library's of `size` bytes: what is missing becomes zero.
+ * 0; -EINVAL: too short to hold its own size, or absurdly long; -E2BIG: longer
+ * than ours and not zero there. Sets the error detail.
+ */
+int troupe__options_copy(void *options, size_t size, const void *given);
+
+/* Options of later versions may stand where this one reserves room: -E2BIG
+ * unless it is zero. Sets the error detail. */
+int troupe__options_unknown(const uint8_t *reserved, size_t size);
+
+#endif

@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "heap/slot.h"
+
+#include "heap/alloc.h"
+#include "heap/detail.h"
+#include "heap/member.h"
+#include "os/clock.h"
+#include "os/futex.h"
+#include "os/task.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#define MAX_HOOKS 8u
+
+static const struct troupe__recovery *hooks[MAX_HOOKS];
+static unsigned hook_count;
+
+void
+troupe__recovery_add(const struct troupe__recovery *recovery)
+{
+    if (hook_count < MAX_HOOKS)
+        hooks[hook_count++] = recovery;
+}
+
+void
+troupe__recovery_member(uint32_t number, uint32_t generation)
+{
+    unsigned i;
+
+    for (i = 0; i < hook_count; i++)
+        if (hooks[i]->member != NULL)
+            hooks[i]->member(number, generation);
+}
+
+void
+troupe__recovery_joined(void)
+{
+    unsigned i;
+
+    for (i = 0; i < hook_count; i++)
+        if (hooks[i]->joined != NULL)
+            hooks[i]->joined();
+}
+
+/*
+ * Makes the token a robust, process-shared mutex. A fresh slot is all zeros,
+ * and such a mutex differs from that in words that never change afterwards
+ * (its kind). So the words are simply stored: doing it twice, at once by two
+ * threads, or while the mutex is held already, changes nothing.
+ */
+static int
+token_init(struct troupe__slot *slot)
+{
+    pthread_mutexattr_t attributes;
+
+    union {
+        pthread_mutex_t mutex;
+        uint32_t words[sizeof(slot->token.room) / sizeof(uint32_t)];
+    } pattern;
+
+    uint32_t *words = (uint32_t *)(void *)slot->token.room;
+    unsigned i;
+    int error;
+
+    memset(&pattern, 0, sizeof(pattern));
+    if (pthread_mutexattr_init(&attributes) != 0)
+        return -ENOMEM;
+    (void)pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    error = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    if (error == 0)
+        error = pthread_mutex_init(&pattern.mutex, &attributes);
+    (void)pthread_mutexattr_destroy(&attributes);
+    if (error != 0)
+        return -error;
+    for (i = 0; i < TROUPE__COUNT(pattern.words); i++)
+        if (pattern.words[i] != 0)
+            troupe__store_relaxed(&words[i], pattern.words[i]);
+    return 0;
+}
+
+/*
+ * Whether the C library takes this thread for the one it is. In a child of a
+ * raw clone it does not: it would put the parent's number into a token, and link
+ * the token into a copy of the parent's list of robust mutexes, whose
+ * neighbours are the parent's own. Found out by a mutex that stores its owner
+ * and stands in no list.
+ */
+static bool
+libc_knows_us(void)
+{
+    union {
+        pthread_mutex_t mutex;
+        uint32_t words[sizeof(pthread_mutex_t) / sizeof(uint32_t)];
+    } probe;
+
+    pthread_mutexattr_t attributes;
+    uint32_t tid = (uint32_t)troupe__task_tid();
+    bool found = false;
+    unsigned i;
+
+    memset(&probe, 0, sizeof(probe));
+    if (pthread_mutexattr_init(&attributes) != 0)
+        return false;
+    (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    if (pthread_mutex_init(&probe.mutex, &attributes) == 0) {
+        (void)pthread_mutex_lock(&probe.mutex);
+        for (i = 0; i < TROUPE__COUNT(probe.words); i++)
+            found = found || (probe.words[i] & FUTEX_TID_MASK) == tid;
+        (void)pthread_mutex_unlock(&probe.mutex);
+        (void)pthread_mutex_destroy(&probe.mutex);
+    }
+    (void)pthread_mutexattr_destroy(&attributes);
+    return found;
+}
+
+/* Makes slots [high, index] usable and publishes them. */
+static int
+slots_extend(struct troupe__heap *heap, uint32_t index)
+{
+    uint32_t high = troupe__load_acquire(&heap->slots_high);
+    uint32_t i;
+    int error;
+
+    if (index < high)
+        return 0;
+    error = troupe__family_commit(
+        TROUPE__SLOTS_OFFSET + (uint64_t)high * sizeof(struct troupe__slot),
+        (uint64_t)(index + 1 - high) * sizeof(struct troupe__slot));
+    if (error < 0)
+        return error;
+    for (i = high; i <= index; i++) {
+        uint32_t zero = 0;
+
+        error = token_init(troupe__slot_at(i));
+        if (error < 0)
+            return error;
+        /* Unlike dead_generation, which begins as 0. Only the first of several
+         * that extend at once changes it. */
+        (void)troupe__cas_relaxed(&troupe__slot_at(i)->generation, &zero, 1u);
+    }
+    /* release: a reader of the mark finds memory and tokens below it. */
+    while (high <= index)
+        if (troupe__cas_release(&heap->slots_high, &high, index + 1))
+            break;
+    return 0;
+}
+
+/* Fills in what a slot says of the stay it is in. */
+static void
+obituary_fill(struct troupe__obituary *o, const struct troupe__slot *slot)
+{
+    struct troupe__member_ref ref;
+    const struct troupe__member *member;
+
+    ref.number = troupe__load_acquire(&slot->member);
+    ref.generation = troupe__load_relaxed(&slot->member_generation);
+    member = troupe__member_find(ref);
+    o->pid = troupe__load_relaxed(&slot->pid);
+    o->tid = troupe__load_relaxed(&slot->tid);
+    o->when = troupe__clock_now();
+    memset(o->name, 0, sizeof(o->name));
+    if (member != NULL)
+        memcpy(o->name, member->name, sizeof(o->name) - 1);
+}
+
+static void
+obituary_write(const struct troupe__slot *slot, uint64_t tag)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    uint64_t number = troupe__fetch_add_relaxed(&heap->obituary_next, 1u);
+    struct troupe__obituary *o = &heap->obituaries[number % TROUPE__OBITUARIES];
+
+    troupe__store_relaxed(&o->tag, UINT64_C(0));
+    troupe__fence_seq_cst();
+    obituary_fill(o, slot);
+    troupe__store_release(&o->tag, tag);
+}
+
+static bool
+obituary_look(uint64_t tag, struct troupe__obituary *ret)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    unsigned i;
+
+    for (i = 0; i < TROUPE__OBITUARIES; i++) {
+        const struct troupe__obituary *o = &heap->obituaries[i];
+
+        if (troupe__load_acquire(&o->tag) != tag)
+            continue;
+        memcpy(ret, o, sizeof(*ret));
+        troupe__fence_seq_cst();
+        /* Still the same entry: then what was copied belongs together. */
+        if (troupe__load_relaxed(&o->tag) == tag)
+            return true;
+    }
+    return false;
+}
+
+bool
+troupe__obituary_find(uint64_t tag, struct troupe__obituary *ret)
+{
+    const struct troupe__slot *slot;
+
+    if (troupe__family.heap == NULL)
+        return false;
+    if (obituary_look(tag, ret))
+        return true;
+    /* Dead, and nobody has recovered it yet: its slot is as it left it, unless
+     * somebody did in between, and then it has its obituary. */
+    slot = troupe__tag_slot(tag);
+    if (slot == NULL)
+        return false;
+    if (troupe__load_acquire(&slot->generation) == (uint32_t)(tag >> 32)) {
+        ret->tag = tag;
+        obituary_fill(ret, slot);
+        troupe__fence_seq_cst();
+        if (troupe__load_relaxed(&slot->generation) == (uint32_t)(tag >> 32))
+            return true;
+    }
+    return obituary_look(tag, ret);
+}
+
+static uint64_t
+slot_tag(const struct troupe__slot *slot, uint32_t index)
+{
+    return (uint64_t)troupe__load_relaxed(&slot->generation) << 32 |
+           TROUPE__TAG_MARK | (index + 1);
+}
+
+/* Tells everybody that the stay is over. First the sleepers: the kernel has
+ * woken only one of them, and that one may be the next to be killed. */
+static void
+stay_announce(struct troupe__slot *slot)
+{
+    troupe__store_release(&slot->dead_generation,
+                          troupe__load_relaxed(&slot->generation));
+    troupe__futex_wake(troupe__slot_token(slot), INT_MAX);
+}
+
+void
+troupe__slot_settle(struct troupe__slot *slot, uint32_t index, uint64_t tag)
+{
+    unsigned i;
+
+    for (i = 0; i < hook_count; i++)
+        if (hooks[i]->slot != NULL)
+            hooks[i]->slot(slot, tag);
+    troupe__alloc_recover(slot, index);
+    troupe__store_relaxed(&slot->queue, UINT64_C(0));
+}
+
+/* release: who sees the new generation sees what was settled before. */
+static void
+stay_finish(struct troupe__slot *slot)
+{
+    troupe__store_relaxed(&slot->wait_kind, 0u);
+    troupe__store_relaxed(&slot->member, 0u);
+    troupe__store_release(&slot->generation,
+                          troupe__load_relaxed(&slot->generation) + 1);
+}
+
+/* Leaves in the member's record that a thread of it ended without leaving. */
+static void
+death_note(const struct troupe__slot *slot)
+{
+    struct troupe__member_ref ref;
+    struct troupe__member *member;
+
+    ref.number = troupe__load_acquire(&slot->member);
+    ref.generation = troupe__load_relaxed(&slot->member_generation);
+    member = troupe__member_find(ref);
+    if (member != NULL)
+        troupe__store_relaxed(&member->thread_died, ref.generation + 1);
+}
+
+/*
+ * Ends the stay of a dead thread and settles what it left behind. The caller
+ * holds the slot's token: it found EOWNERDEAD. Every step may be repeated: a
+ * recoverer that dies here leaves the token marked again, and the next one
+ * begins from the start.
+ */
+static void
+stay_recover(struct troupe__slot *slot, uint32_t index)
+{
+    uint64_t tag = slot_tag(slot, index);
+
+    obituary_write(slot, tag);
+    stay_announce(slot);
+    troupe__slot_settle(slot, index, tag);
+    death_note(slot);
+    stay_finish(slot);
+}
+
+/*
+ * Ends the stay of a dead thread whose slot the caller takes for itself. It
+ * cannot settle yet: that takes internal locks, and those a tag. So it settles
+ * as soon as it has one (troupe__slot_settle); killed before, it leaves what
+ * there is to settle to its own recovery.
+ *
+ * Raising the generation is all the announcement: the caller has no tag under
+ * which it could keep others from taking the slot for one whose mark was lost
+ * (token_mark), and that is what a stay looks like which was announced dead
+ * under a token that is alive.
+ */
+static uint64_t
+stay_replace(struct troupe__slot *slot, uint32_t index)
+{
+    uint64_t tag = slot_tag(slot, index);
+
+    obituary_write(slot, tag);
+    death_note(slot);
+    stay_finish(slot);
+    troupe__futex_wake(troupe__slot_token(slot), INT_MAX);
+    (void)pthread_mutex_consistent(&slot->token.mutex);
+    return tag;
+}
+
+/* Tries to take a token whose word shows no live thread. 0: taken, clean;
+ * EOWNERDEAD: taken, its holder died; else not taken. */
+static int
+token_take(struct troupe__slot *slot)
+{
+    uint32_t word = troupe__load_acquire(troupe__slot_token(slot));
+
+    /* Looked at before it is tried, so that no thread ever has an operation
+     * pending on a token held under its own number in another pid namespace:
+     * the kernel could not tell the two apart. */
+    if ((word & FUTEX_TID_MASK) != 0)
+        return EBUSY;
+    return pthread_mutex_trylock(&slot->token.mutex);
+}
+
+static void
+token_free(struct troupe__slot *slot)
+{
+    (void)pthread_mutex_unlock(&slot->token.mutex);
+    troupe__futex_wake(troupe__slot_token(slot), INT_MAX);
+}
+
+/* Whether this process may touch the slot's token: see TROUPE__RANGE_SLOTS. */
+static bool
+slot_is_ours(uint32_t index, uint64_t name_space)
+{
+    return troupe__load_relaxed(
+               &troupe__family.heap
+                    ->range_namespace[index / TROUPE__RANGE_SLOTS]) ==
+           name_space;
+}
+
+/*
+ * Marks the token of a thread that was proved dead, as the kernel should have
+ * done and could not: its process was taken apart by the OOM reaper, or held
+ * over 2,047 robust mutexes. From there on it is a death like any other. True:
+ * marked here.
+ *
+ * The token's number must be the dead thread's, and nobody may have that number
+ * now: then no living thread holds the token. While it shows a number nobody
+ * else takes it, so the only thing that can come between the look and the swap
+ * is another thread doing the same, and a new thread of the same number taking
+ * the slot: the right to mark, in `rescuer`, keeps that out.
+ */
+static bool
+token_mark(struct troupe__slot *slot)
+{
+    uint32_t *token = troupe__slot_token(slot);
+    uint64_t rescuer = troupe__load_acquire(&slot->rescuer);
+    uint32_t word;
+    bool marked = false;
+
+    if (rescuer != 0 && !troupe__tag_dead(rescuer))
+        return false;
+    if (!troupe__cas_acquire(&slot->rescuer, &rescuer,
+                             troupe__thread_self->tag))
+        return false;
+    word = troupe__load_acquire(token);
+    if (troupe__token_alive(word) &&
+        (int32_t)(word & FUTEX_TID_MASK) == troupe__load_relaxed(&slot->tid) &&
+        troupe__load_acquire(&slot->generation) ==
+            troupe__load_acquire(&slot->dead_generation) &&
+        !troupe__task_exists(slot->tid))
+        marked = troupe__cas_acquire(token, &word,
+                                     (word & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+    troupe__store_release(&slot->rescuer, UINT64_C(0));
+    if (marked)
+        troupe__futex_wake(token, INT_MAX);
+    return marked;
+}
+
+bool
+troupe__slot_verify(uint64_t tag)
+{
+    struct troupe__slot *slot = troupe__tag_slot(tag);
+    uint32_t generation = (uint32_t)(tag >> 32);
+    uint32_t index;
+    int32_t pid;
+    uint64_t moment;
+
+    if (slot == NULL || troupe__tag_dead(tag))
+        return true;
+    index = (uint32_t)(tag & TROUPE__TAG_SLOT) - 1;
+    /* Pairs with the fence in slot_occupy(): the identity read here is that of
+     * the tag's stay, or of a later one, which the generation then shows. */
+    troupe__fence_seq_cst();
+    pid = troupe__load_relaxed(&slot->pid);
+    moment = troupe__load_relaxed(&slot->moment);
+    if (troupe__load_acquire(&slot->generation) != generation)
+        return true;
+    if (!slot_is_ours(index, troupe__family_namespace()) ||
+        !troupe__task_ended(pid, moment))
+        return false;
+    troupe__store_release(&slot->dead_generation, generation);
+    (void)token_mark(slot);
+    return true;
+}
+
+void
+troupe__slots_condemn(uint32_t member, uint32_t generation)
+{
+    uint32_t high = troupe__load_acquire(&troupe__family.heap->slots_high);
+    uint32_t i;
+
+    for (i = 0; i < high && i < TROUPE__SLOTS; i++) {
+        struct troupe__slot *slot = troupe__slot_at(i);
+        uint32_t stay = troupe__load_acquire(&slot->generation);
+
+        if (troupe__load_acquire(&slot->member) != member ||
+            troupe__load_relaxed(&slot->member_generation) != generation ||
+            !troupe__token_alive(
+                troupe__load_acquire(troupe__slot_token(slot))) ||
+            troupe__load_acquire(&slot->generation) != stay)
+            continue;
+        troupe__store_release(&slot->dead_generation, stay);
+        (void)token_mark(slot);
+    }
+}
+
+/* Recovers a slot if its thread is dead and has left it to be recovered. */
+static bool
+slot_recover(struct troupe__slot *slot, uint32_t index)
+{
+    uint32_t word = troupe__load_relaxed(troupe__slot_token(slot));
+    uint64_t name_space;
+
+    if (troupe__token_alive(word)) {
+        if (TROUPE__LIKELY(troupe__load_relaxed(&slot->generation) !=
+                           troupe__load_relaxed(&slot->dead_generation)) ||
+            slot == troupe__thread_self->slot)
+            return false;
+        /* Announced dead under a living token: somebody recovers it at this
+         * moment, or the kernel has lost the mark. */
+        name_space = troupe__family_namespace();
+        if (!slot_is_ours(index, name_space) || !token_mark(slot))
+            return false;
+    } else {
+        if ((word & FUTEX_OWNER_DIED) == 0)
+            return false; /* free */
+        name_space = troupe__family_namespace();
+    }
+    if (!slot_is_ours(index, name_space) || token_take(slot) != EOWNERDEAD)
+        return false;
+    stay_recover(slot, index);
+    (void)pthread_mutex_consistent(&slot->token.mutex);
+    token_free(slot);
+    return true;
+}
+
+void
+troupe__slot_recover(uint32_t index)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    struct troupe__thread *self = troupe__thread_self;
+
+    if (self->tag != 0 && self->locks == 0 &&
+        index < troupe__load_acquire(&heap->slots_high))
+        (void)slot_recover(troupe__slot_at(index), index);
+}
+
+unsigned
+troupe__slots_recover(void)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    struct troupe__thread *self = troupe__thread_self;
+    unsigned recovered = 0;
+    uint32_t high;
+    uint32_t i;
+
+    if (heap == NULL || self->tag == 0 || self->locks != 0)
+        return 0;
+    high = troupe__load_acquire(&heap->slots_high);
+    for (i = 0; i < high && i < TROUPE__SLOTS; i++)
+        if (slot_recover(troupe__slot_at(i), i))
+            recovered++;
+    return recovered + troupe__members_recover();
+}
+
+/* The slot is ours now: fills in who we are. The tag is public only when the
+ * caller stores it, so the order of these stores does not matter to anybody
+ * but recovery, which trusts none of them. */
+static void
+slot_occupy(struct troupe__thread *thread, struct troupe__slot *slot,
+            uint32_t index)
+{
+    uint32_t generation = troupe__load_relaxed(&slot->generation);
+
+    if (thread->tid == 0)
+        thread->tid = troupe__task_tid();
+    troupe__store_relaxed(&slot->pid, troupe__family_pid());
+    troupe__store_relaxed(&slot->tid, thread->tid);
+    troupe__store_relaxed(&slot->moment, troupe__family_moment());
+    thread->slot = slot;
+    thread->index = index;
+    thread->tag = (uint64_t)generation << 32 | TROUPE__TAG_MARK | (index + 1);
+    /* Whoever finds this tag anywhere, and then has passed a fence of its own,
+     * finds the token taken, the generation, and who we are. */
+    troupe__fence_seq_cst();
+}
+
+int
+troupe__slot_claim(struct troupe__thread *thread, uint64_t *ret_dead)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    uint64_t name_space = troupe__family_namespace();
+    uint32_t range;
+
+    /* A thread whose number is noted was here before, or was made by the
+     * library's own fork. */
+    if (thread->tid == 0 && !libc_knows_us())
+        return troupe__detail(-ENOTSUP, "a process made by clone(2) itself, "
+                                        "not by fork(3)");
+    for (range = 0; range < TROUPE__RANGES; range++) {
+        uint64_t *owner = &heap->range_namespace[range];
+        uint64_t found = troupe__load_acquire(owner);
+        uint32_t i;
+
+        if (found == 0)
+            (void)troupe__cas_acquire(owner, &found, name_space);
+        if (found != 0 && found != name_space)
+            continue;
+        for (i = range * TROUPE__RANGE_SLOTS;
+             i < (range + 1) * TROUPE__RANGE_SLOTS; i++) {
+            struct troupe__slot *slot = troupe__slot_at(i);
+            int status = slots_extend(heap, i);
+
+            if (status < 0)
+                return troupe__detail(status, "memory for thread slot %u", i);
+            status = token_take(slot);
+            if (status != 0 && status != EOWNERDEAD)
+                continue;
+            *ret_dead = 0;
+            if (status == EOWNERDEAD)
+                *ret_dead = stay_replace(slot, i);
+            slot_occupy(thread, slot, i);
+            return 0;
+        }
+    }
+    return troupe__detail(-EUSERS, "all %u thread slots are taken",
+                          TROUPE__SLOTS);
+}
+
+void
+troupe__slot_leave(struct troupe__thread *thread)
+{
+    struct troupe__slot *slot = thread->slot;
+
+    /* Settled first, while the tag lives: it takes locks under that name. */
+    troupe__slot_settle(slot, thread->index, thread->tag);
+    /* It may have left locks behind. */
+    obituary_write(slot, thread->tag);
+    stay_announce(slot);
+    stay_finish(slot);
+    thread->tag = 0;
+    token_free(slot);
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The queue inside the library: what its files share, and what the layers above
+ * may use.
+ */
+#ifndef TROUPE_SRC_IPC_QUEUE_H
+#define TROUPE_SRC_IPC_QUEUE_H
+
+#include "base/atomic.h"
+#include "heap/alloc.h"
+#include "heap/family.h"
+#include "heap/member.h"
+#include "heap/mutex.h"
+#include "heap/slot.h"
+#include "heap/wait.h"
+#include "ipc/queue_layout.h"
+#include "sync/doorbell.h"
+
+#include <troupe/queue.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/*
+ * Declares a member a producer (TROUPE_QUEUE_PUT) or consumer
+ * (TROUPE_QUEUE_GET), before it exists if need be. 0; -EINVAL, -EPIPE,
+ * -ESHUTDOWN, -ENOMEM as troupe_queue_attach_producer().
+ */
+int troupe__queue_declare(troupe_queue *queue, int side,
+                          struct troupe__member_ref member);
+
+/* Takes a declaration back as if it had never been: the member's start has
+ * failed. */
+void troupe__queue_undeclare(troupe_queue *queue, int side,
+                             struct troupe__member_ref member);
+
+/* For tests, on a fresh queue: as if `number` messages had passed and the next
+ * one went to the cell `position`. */
+void troupe__queue_begin_at(troupe_queue *queue, uint32_t number,
+                            uint32_t position);
+
+/* The rest is for the queue's own files. */
+
+static inline uint32_t
+troupe__place_position(uint64_t place)
+{
+    return (uint32_t)place;
+}
+
+static inline uint32_t
+troupe__place_number(uint64_t place)
+{
+    return (uint32_t)(place >> 32);
+}
+
+static inline uint64_t
+troupe__place_make(uint32_t position, uint32_t number)
+{
+    return (uint64_t)number << 32 | position;
+}
+
+/* How many messages `later` is behind `earlier`; the two are in this order. */
+static inline uint32_t
+troupe__place_between(uint64_t earlier, uint64_t later)
+{
+    return troupe__place_number(later) - troupe__place_number(earlier);
+}
+
+/* Whether a place has been passed: `now` is behind its record. */
+static inline bool
+troupe__place_passed(uint64_t place, uint64_t now)
+{
+    return (int32_t)troupe__place_between(place, now) > 0;
+}
+
+static inline bool
+troupe__queue_valid(const troupe_queue *queue)
+{
+    uint64_t offset = (uint64_t)(uintptr_t)queue - troupe__family.base;
+
+    return troupe__load_acquire(&troupe__family.heap) != NULL &&
+           offset < troupe__family.window && (offset & 63) == 0 &&
+           queue->object.magic == TROUPE__OBJECT_MAGIC + TROUPE__KIND_QUEUE;
+}
+
+static inline struct troupe__record *
+troupe__queue_record(const troupe_queue *queue, uint32_t position)
+{
+    return (struct troupe__record *)((uintptr_t)queue + TROUPE__QUEUE_RING) +
+           position;
+}
+
+/* Cells that `size` bytes take, without the header. */
+static inline uint32_t
+troupe__queue_cells(uint64_t size)
+{
+    return (uint32_t)((size + TROUPE__CELL - 1) / TROUPE__CELL);
+}
+
+/* Copies a payload, most of which are small. */
+static inline void
+troupe__queue_copy(void *to, const void *from, size_t size)
+{
+    unsigned char *t = to;
+    const unsigned char *f = from;
+
+    /* Two halves that may overlap, of a size known to the compiler. */
+    if (size > 64) {
+        memcpy(t, f, size);
+    } else if (size > 32) {
+        memcpy(t, f, 32);
+        memcpy(t + size - 32, f + size - 32, 32);
+    } else if (size >= 16) {
+        memcpy(t, f, 16);
+        memcpy(t + size - 16, f + size - 16, 16);
+    } else if (size >= 8) {
+        memcpy(t, f, 8);
+        memcpy(t + size - 8, f + size - 8, 8);
+    } else if (size >= 4) {
+        memcpy(t, f, 4);
+        memcpy(t + size - 4, f + size - 4, 4);
+    } else {
+        for (; size > 0; size--)
+            *t++ = *f++;
+    }
+}
+
+/* A record, read once and checked. */
+struct troupe__found {
+    uint64_t place; /* of the record itself, padding skipped */
+    uint64_t next;  /* the place behind it */
+    struct troupe__record *record;
+    uint64_t ctl;
+    uint64_t size;
+    uint32_t block;
+    uint32_t weight; /* of this record */
+};
+
+/*
+ * Reads the record at a place that is not the end (`tail`), skipping padding.
+ * 0; -EBADMSG: what is there is no record of a queue in order. The caller keeps
+ * it from being overwritten: it holds one of the locks, or single ownership of
+ * a side.
+ */
+int troupe__queue_read(const troupe_queue *queue, uint64_t place, uint64_t tail,
+                       struct troupe__found *ret);
+
+int troupe__queue_lock_slow(struct troupe__thread *self,
+                            struct troupe__mutex *lock, uint64_t *owner,
+                            troupe_deadline deadline, bool single,
+                            uint64_t *ret_dead);
+
+/*
+ * Begins an operation of a side by a thread that puts (gets): takes its lock, or
+ * in a queue with a single producer (consumer) makes sure that this thread is
+ * it. 0; 1: the caller must repair what *ret_dead (0: nobody in particular) left
+ * behind; -EAGAIN, -ETIMEDOUT.
+ */
+static inline int
+troupe__queue_enter(struct troupe__thread *self, struct troupe__mutex *lock,
+                    uint64_t *owner, bool single, troupe_deadline deadline,
+                    uint64_t *ret_dead)
+{
+    uint64_t free = 0;
+
+    if (single) {
+        if (TROUPE__LIKELY(troupe__load_relaxed(owner) == self->tag))
+            return 0;
+    } else {
+        self->locks++;
+        /* acquire: pairs with the exchange in troupe__word_release. */
+        if (TROUPE__LIKELY(troupe__cas_acquire(&lock->word, &free, self->tag)))
+            return 0;
+        self->locks--;
+    }
+    return troupe__queue_lock_slow(self, lock, owner, deadline, single,
+                                   ret_dead);
+}
+
+static inline void
+troupe__queue_leave(struct troupe__thread *self, struct troupe__mutex *lock,
+                    bool single)
+{
+    if (!single)
+        troupe__mutex_release(self, lock);
+}
+
+/*
+ * Takes a side for repair, as somebody who neither puts nor gets. In a queue
+ * with a single producer (consumer) that is possible only while that one does
+ * not live, or is `leaving`. False: not now. Gives 1 in *ret_repair when the
+ * caller took over from a dead thread.
+ */
+bool troupe__queue_visit(struct troupe__thread *self,
+                         struct troupe__mutex *lock, uint64_t *owner,
+                         bool single, uint64_t leaving, bool *ret_repair,
+                         uint64_t *ret_dead);
+
+static inline bool
+troupe__queue_single_put(const troupe_queue *queue)
+{
+    return (queue->options & TROUPE__QUEUE_SINGLE_PRODUCER) != 0;
+}
+
+static inline bool
+troupe__queue_single_get(const troupe_queue *queue)
+{
+    return (queue->options & TROUPE__QUEUE_SINGLE_CONSUMER) != 0;
+}
+
+/* Something has changed that `count` waiters (and pollers) of a side can use.
+ * After the commit, and after the lock's release or a seq_cst store. */
+static inline void
+troupe__queue_signal(troupe_queue *queue, unsigned side, uint32_t count)
+{
+    troupe__eventword_signal(&queue->side[side].event, count);
+    troupe__doorbell_signal(&queue->side[side].pollers);
+}
+
+/* Brings a side into order from head, tail and the records alone; the caller
+ * holds it. Of the dead thread (0: any) it settles what it was about to take.
+ */
+void troupe__queue_put_repair(struct troupe__thread *self, troupe_queue *queue);
+void troupe__queue_get_repair(struct troupe__thread *self, troupe_queue *queue,
+                              uint64_t dead);
+
+/*
+ * Leases of the dead (and of `leaving`) are READY again. The caller holds the
+ * get side. Gives how many, and up to `room` living lessees.
+ */
+unsigned troupe__queue_reap(troupe_queue *queue, uint64_t leaving,
+                            uint64_t *lessees, unsigned room,
+                            unsigned *ret_lessees);
+
+/* Takes messages that were taken and released, but not yet passed by head, out
+ * of the way of who waits for room. The caller holds neither side. True: there
+ * is more room now. */
+bool troupe__queue_advance(struct troupe__thread *self, troupe_queue *queue);
+
+/* Whether the message at a place has left the queue. The caller holds the get
+ * side, or knows that nobody will take that message any more. */
+bool troupe__queue_taken(const troupe_queue *queue, uint64_t place);
+
+/* Parties: see queue_parties.c. */
+
+/* -ESHUTDOWN if this member has closed the queue. Called when the flag
+ * TROUPE__QUEUE_CLOSED is set. */
+int troupe__queue_closed(struct troupe__thread *self, troupe_queue *queue);
+
+/* Notes that this member has closed the queue, and ends its roles. */
+int troupe__queue_party_close(struct troupe__thread *self, troupe_queue *queue);
+
+/* Looks whether the last declared producer (side PUT) or consumer (GET) has
+ * left; flags say so from then on. *ret_watch: a thread of one that lives, or
+ * 0; *ret_dying: one has no living thread but has not ended. */
+void troupe__queue_parties_look(struct troupe__thread *self,
+                                troupe_queue *queue, unsigned side,
+                                uint64_t *ret_watch, bool *ret_dying);
+
+/* How many declared ones of a side are there. */
+uint32_t troupe__queue_parties_count(struct troupe__thread *self,
+                                     troupe_queue *queue, unsigned side);
+
+/* A member has died: its cells are cleared. */
+void troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
+                              struct troupe__member_ref member);
+
+/* A thread has ended: a table it was adding becomes the queue's. */
+void troupe__queue_parties_settle(troupe_queue *queue, uint32_t owner);
+
+/* Frees the tables. */
+void troupe__queue_parties_free(struct troupe__thread *self,
+                                troupe_queue *queue);
+
+/* Frees what a queue holds; it is the calling thread's, or a dead one's that is
+ * being recovered, and nobody uses it. May be repeated. */
+void troupe__queue_empty_out(struct troupe__thread *self, troupe_queue *queue);
+
+/* What is done when a thread or a process has died: see queue_recover.c. */
+extern const struct troupe__recovery troupe__queue_recovery;
+
+#endif

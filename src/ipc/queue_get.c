@@ -1,0 +1,889 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Getting. While no message is leased a get is one store of the head. From the
+ * first lease on until the head has caught up there is a window of records
+ * behind the head, up to the limit, each of which may be leased, or DONE, or
+ * has come back; before the cursor none is READY. There a get commits by making its record DONE, and
+ * the head follows over those at the front.
+ *
+ * A payload in a block of its own goes to the consumer in this order:
+ *
+ *     step                           killed after it, the message is
+ *     entry in the thread's list,
+ *     pending = place, block         where it was
+ *     head, or DONE                  taken by the dead; who takes the lock next
+ *                                    frees the block that pending names
+ *     owner word: queue -> thread    taken; freed with the thread
+ *     pending = 0
+ *
+ * From before the commit until it returns, the thread's slot says what is being
+ * delivered to it, so that messages which die with it are counted.
+ */
+#include "ipc/queue.h"
+
+#include "heap/slot.h"
+#include "ipc/queue_wait.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* What one hold of the lock copies at most in get_many. */
+#define BATCH_ITEMS 64u
+#define BATCH_BYTES 65536u
+
+struct request {
+    void *buffer;
+    size_t room;
+    bool peek;
+    /* Answers. */
+    size_t size;
+    void *data;                    /* of a lease */
+    struct troupe__payload *block; /* taken, to be copied from and freed */
+};
+
+static inline int
+enter(struct troupe__thread *self, troupe_queue *queue,
+      troupe_deadline deadline)
+{
+    uint64_t dead = 0;
+    int status =
+        troupe__queue_enter(self, &queue->get.lock, &queue->get.owner,
+                            troupe__queue_single_get(queue), deadline, &dead);
+
+    if (TROUPE__UNLIKELY(status == 1)) {
+        troupe__queue_get_repair(self, queue, dead);
+        status = 0;
+    }
+    return status;
+}
+
+static inline void
+leave(struct troupe__thread *self, troupe_queue *queue)
+{
+    troupe__queue_leave(self, &queue->get.lock,
+                        troupe__queue_single_get(queue));
+}
+
+bool
+troupe__queue_taken(const troupe_queue *queue, uint64_t place)
+{
+    uint32_t position = troupe__place_position(place);
+    uint64_t ctl;
+
+    if (position >= queue->cells)
+        return true;
+    /* The record before the head: once the head has passed it, it may be
+     * anything. */
+    ctl = troupe__load_acquire(&troupe__queue_record(queue, position)->ctl);
+    return troupe__place_passed(place,
+                                troupe__load_acquire(&queue->get.head)) ||
+           (ctl & TROUPE__RECORD_STATE) == TROUPE__RECORD_DONE;
+}
+
+/* The commit outside of a window. */
+static inline void
+store_head(troupe_queue *queue, uint64_t head)
+{
+    /* release: pairs with the acquire of the head in putting; what was read
+     * from the record was read before it may be overwritten. */
+    if (troupe__queue_single_get(queue))
+        troupe__store_seq_cst(&queue->get.head, head);
+    else
+        troupe__store_release(&queue->get.head, head);
+}
+
+/* Moves the head over what is DONE; the caller holds the side. */
+static void
+follow(troupe_queue *queue)
+{
+    uint64_t head = queue->get.head;
+    uint64_t at = head;
+    uint32_t left = queue->get.limit - troupe__place_number(head);
+    struct troupe__found found;
+
+    if (left > queue->cells)
+        return; /* damaged */
+    for (; left > 0; left--) {
+        if (troupe__queue_read(queue, at, queue->get.seen, &found) < 0 ||
+            (found.ctl & TROUPE__RECORD_STATE) != TROUPE__RECORD_DONE)
+            break;
+        at = found.next;
+    }
+    if (troupe__place_passed(queue->get.cursor, at))
+        troupe__store_relaxed(&queue->get.cursor, at);
+    if (at != head)
+        store_head(queue, at);
+    if (troupe__place_number(at) == queue->get.limit)
+        troupe__store_relaxed(&queue->get.window, 0u);
+}
+
+/* The record before `next` is about to be changed: it is in the window. */
+static void
+window_include(troupe_queue *queue, uint64_t next)
+{
+    uint32_t number = troupe__place_number(next);
+
+    if (queue->get.window == 0 || (int32_t)(number - queue->get.limit) > 0)
+        queue->get.limit = number;
+    troupe__store_relaxed(&queue->get.cursor, next);
+    troupe__store_release(&queue->get.window, 1u);
+}
+
+/* Looks at the tail anew. */
+static inline uint64_t
+see_tail(troupe_queue *queue)
+{
+    uint64_t tail;
+
+    /* Pairs with the exchange that frees the put lock, see sync/eventword.h. */
+    (void)troupe__load_seq_cst(&queue->put.lock.word);
+    tail = troupe__load_seq_cst(&queue->put.tail);
+    troupe__store_relaxed(&queue->get.seen, tail);
+    return tail;
+}
+
+void
+troupe__queue_get_repair(struct troupe__thread *self, troupe_queue *queue,
+                         uint64_t dead)
+{
+    uint32_t pending = queue->get.pending;
+    struct troupe__slot *slot = dead != 0 ? troupe__tag_slot(dead) : NULL;
+    uint64_t offset = troupe__family_offset(queue);
+
+    if (pending != 0) {
+        if (troupe__queue_taken(queue, queue->get.pending_place))
+            (void)troupe__block_free(self, troupe__block_at(pending),
+                                     troupe__owner_held(queue));
+        troupe__store_release(&queue->get.pending, 0u);
+    }
+    /* A delivery that did not happen is taken back now, before somebody else
+     * takes the message. One that did stays for the slot's recovery. The slot
+     * cannot be in a delivery of its next thread's: that would have needed the
+     * lock. */
+    if (slot != NULL && troupe__load_acquire(&slot->queue) == offset &&
+        !troupe__queue_taken(queue, troupe__load_relaxed(&slot->queue_head)))
+        (void)troupe__cas_seq_cst(&slot->queue, &offset, UINT64_C(0));
+    /* Everything else again from the head on. */
+    queue->get.limit = troupe__place_number(see_tail(queue));
+    troupe__store_relaxed(&queue->get.cursor, queue->get.head);
+    troupe__store_release(&queue->get.window, 1u);
+}
+
+/* Makes a leased record READY again, one attempt later. */
+static bool
+give_back(troupe_queue *queue, struct troupe__record *record, uint64_t ctl)
+{
+    uint64_t ready = ctl & (TROUPE__RECORD_ATTEMPTS | TROUPE__RECORD_BLOCK);
+
+    if ((ready & TROUPE__RECORD_ATTEMPTS) != TROUPE__RECORD_ATTEMPTS)
+        ready += TROUPE__RECORD_ATTEMPT;
+    if (!troupe__cas_seq_cst(&record->ctl, &ctl, ready))
+        return false;
+    (void)troupe__fetch_add_relaxed(&queue->redelivered, UINT64_C(1));
+    return true;
+}
+
+unsigned
+troupe__queue_reap(troupe_queue *queue, uint64_t leaving, uint64_t *lessees,
+                   unsigned room, unsigned *ret_lessees)
+{
+    uint64_t at = queue->get.head;
+    uint64_t tail = see_tail(queue);
+    uint32_t left = queue->get.limit - troupe__place_number(at);
+    struct troupe__found found;
+    unsigned returned = 0;
+
+    *ret_lessees = 0;
+    if (queue->get.window == 0 || left > queue->cells)
+        return 0;
+    for (; left > 0; left--, at = found.next) {
+        uint64_t tag;
+
+        if (troupe__queue_read(queue, at, tail, &found) < 0)
+            break;
+        if ((found.ctl & TROUPE__RECORD_STATE) != TROUPE__RECORD_LEASED)
+            continue;
+        tag = found.ctl & TROUPE__RECORD_TAG;
+        if (tag == leaving || troupe__tag_dead(tag)) {
+            if (give_back(queue, found.record, found.ctl))
+                returned++;
+        } else if (*ret_lessees < room) {
+            lessees[(*ret_lessees)++] = tag;
+        }
+    }
+    if (returned > 0)
+        troupe__store_relaxed(&queue->get.cursor, queue->get.head);
+    return returned;
+}
+
+/*
+ * The first message that nobody has taken or leased. 0; -EAGAIN: none;
+ * -EBADMSG. The caller holds the side.
+ */
+static int
+find_next(troupe_queue *queue, struct troupe__found *found)
+{
+    uint64_t tail = troupe__load_relaxed(&queue->get.seen);
+    uint32_t window = queue->get.window;
+    uint64_t at = queue->get.head;
+    uint32_t left;
+
+    if (TROUPE__UNLIKELY(window != 0)) {
+        if (troupe__load_relaxed(&queue->get.rescan) != 0) {
+            troupe__store_relaxed(&queue->get.rescan, 0u);
+            troupe__store_relaxed(&queue->get.cursor, at);
+        }
+        at = queue->get.cursor;
+    }
+    if (troupe__place_between(at, tail) == 0) {
+        tail = see_tail(queue);
+        if (troupe__place_between(at, tail) == 0) {
+            if (window != 0)
+                follow(queue);
+            return -EAGAIN;
+        }
+    }
+    if (TROUPE__LIKELY(window == 0)) {
+        if (TROUPE__UNLIKELY(troupe__queue_read(queue, at, tail, found) < 0))
+            return -EBADMSG;
+        if (TROUPE__LIKELY((found->ctl & TROUPE__RECORD_STATE) ==
+                           TROUPE__RECORD_READY))
+            return 0;
+        /* Only damage brings us here. */
+        return -EBADMSG;
+    }
+    left = queue->cells;
+    for (;;) {
+        if (troupe__queue_read(queue, at, tail, found) < 0 || left-- == 0)
+            return -EBADMSG;
+        if ((found->ctl & TROUPE__RECORD_STATE) == TROUPE__RECORD_LEASED &&
+            troupe__tag_dead(found->ctl & TROUPE__RECORD_TAG) &&
+            give_back(queue, found->record, found->ctl))
+            found->ctl = troupe__load_relaxed(&found->record->ctl);
+        if ((found->ctl & TROUPE__RECORD_STATE) == TROUPE__RECORD_READY)
+            return 0;
+        at = found->next;
+        troupe__store_relaxed(&queue->get.cursor, at);
+        if (troupe__place_between(at, tail) == 0) {
+            follow(queue);
+            tail = see_tail(queue);
+            if (troupe__place_between(at, tail) == 0)
+                return -EAGAIN;
+        }
+    }
+}
+
+/* Whether there is a small message at the head and nothing else to think of,
+ * as nearly always. */
+static TROUPE__INLINE bool
+first_ready(troupe_queue *queue, struct troupe__found *found)
+{
+    uint64_t at = queue->get.head;
+    uint64_t tail = troupe__load_relaxed(&queue->get.seen);
+    uint32_t position = troupe__place_position(at);
+    uint32_t end = troupe__place_position(tail);
+    uint32_t ring = queue->cells;
+    struct troupe__record *record;
+    uint32_t cells;
+
+    if (TROUPE__UNLIKELY(troupe__place_between(at, tail) == 0 ||
+                         queue->get.window != 0 || position >= ring ||
+                         end >= ring))
+        return false;
+    record = troupe__queue_record(queue, position);
+    found->ctl = troupe__load_acquire(&record->ctl);
+    found->size = troupe__load_relaxed(&record->size);
+    cells = 1 + troupe__queue_cells(found->size);
+    if (TROUPE__UNLIKELY(
+            (found->ctl & ~TROUPE__RECORD_ATTEMPTS) != TROUPE__RECORD_READY ||
+            found->size > TROUPE_QUEUE_SMALL ||
+            cells > (position < end ? end - position : ring - position)))
+        return false;
+    found->record = record;
+    found->place = at;
+    position += cells;
+    if (position == ring)
+        position = 0;
+    found->next = troupe__place_make(position, troupe__place_number(at) + 1);
+    return true;
+}
+
+/* Says in the slot what is about to be delivered to the thread. */
+static inline void
+delivery_begin(struct troupe__thread *self, const troupe_queue *queue,
+               uint64_t first, uint32_t items)
+{
+    struct troupe__slot *slot = self->slot;
+
+    troupe__store_relaxed(&slot->queue_items, items);
+    troupe__store_relaxed(&slot->queue_head, first);
+    /* release: recovery that finds the queue finds the rest. */
+    troupe__store_release(&slot->queue, troupe__family_offset(queue));
+}
+
+static inline void
+delivery_end(struct troupe__thread *self)
+{
+    troupe__store_release(&self->slot->queue, UINT64_C(0));
+}
+
+/* The commit: the message is out of the queue. */
+static inline void
+take(troupe_queue *queue, const struct troupe__found *found)
+{
+    uint64_t ctl = found->ctl;
+
+    if (TROUPE__LIKELY(queue->get.window == 0)) {
+        store_head(queue, found->next);
+        return;
+    }
+    window_include(queue, found->next);
+    (void)troupe__cas_seq_cst(&found->record->ctl, &ctl,
+                              TROUPE__RECORD_DONE |
+                                  (ctl & TROUPE__RECORD_BLOCK));
+    follow(queue);
+}
+
+/* The block of a record, if it is one in order. */
+static struct troupe__payload *
+found_block(const troupe_queue *queue, const struct troupe__found *found)
+{
+    struct troupe__payload *block = troupe__block_at(found->block);
+    size_t size = troupe__block_size(block);
+
+    return troupe__block_owner(block) == troupe__owner_held(queue) &&
+                   size >= sizeof(*block) &&
+                   found->size <= size - sizeof(*block)
+               ? block
+               : NULL;
+}
+
+/* Prepares the calling thread to receive a block of the queue. */
+static int
+block_expect(struct troupe__thread *self, troupe_queue *queue,
+             const struct troupe__found *found,
+             const struct troupe__payload *block)
+{
+    uint32_t *held = troupe__block_held_entry(self, block);
+
+    if (held == NULL)
+        return -ENOMEM;
+    troupe__store_release(held, found->block);
+    troupe__store_relaxed(&queue->get.pending_place, found->place);
+    troupe__store_release(&queue->get.pending, found->block);
+    return 0;
+}
+
+static void
+block_receive(struct troupe__thread *self, troupe_queue *queue,
+              struct troupe__payload *block)
+{
+    (void)troupe__block_pass(block, troupe__owner_held(queue),
+                             troupe__owner_held(self->slot));
+    troupe__store_release(&queue->get.pending, 0u);
+}
+
+/* Leases the message to the calling thread. */
+static int
+lease(struct troupe__thread *self, troupe_queue *queue,
+      const struct troupe__found *found, struct request *request)
+{
+    uint64_t ctl = found->ctl;
+    struct troupe__payload *block;
+
+    request->size = found->size;
+    request->data = found->record + 1;
+    if (found->block != 0) {
+        block = found_block(queue, found);
+        if (block == NULL)
+            return -EBADMSG;
+        request->data = block + 1;
+    }
+    /* The window before the lease: a record in it that is still READY is found
+     * by whoever repairs after our death. */
+    window_include(queue, found->next);
+    return troupe__cas_seq_cst(
+               &found->record->ctl, &ctl,
+               (ctl & (TROUPE__RECORD_ATTEMPTS | TROUPE__RECORD_BLOCK)) |
+                   TROUPE__RECORD_LEASED | self->tag)
+               ? 0
+               : -EBADMSG;
+}
+
+/* One try of any kind; the caller holds the side. */
+static int
+attempt_any(struct troupe__thread *self, troupe_queue *queue,
+            struct request *request)
+{
+    struct troupe__payload *block;
+    struct troupe__found found;
+    int status = find_next(queue, &found);
+
+    if (status < 0)
+        return status;
+    if (request->peek)
+        return lease(self, queue, &found, request);
+    request->size = found.size;
+    if (found.block == 0) {
+        if (found.size > request->room)
+            return -EMSGSIZE;
+        delivery_begin(self, queue, found.place, 1);
+        troupe__queue_copy(request->buffer, found.record + 1, found.size);
+        take(queue, &found);
+        return 0;
+    }
+    block = found_block(queue, &found);
+    if (block == NULL)
+        return -EBADMSG;
+    if (found.size > request->room)
+        return -EMSGSIZE;
+    status = block_expect(self, queue, &found, block);
+    if (status < 0)
+        return status;
+    delivery_begin(self, queue, found.place, 1);
+    take(queue, &found);
+    block_receive(self, queue, block);
+    request->block = block;
+    return 0;
+}
+
+/* One try. 0; -EAGAIN: empty; or why not. */
+static TROUPE__INLINE int
+attempt_inline(struct troupe__thread *self, troupe_queue *queue,
+               struct request *request, troupe_deadline deadline)
+{
+    struct troupe__found found;
+    int status = enter(self, queue, deadline);
+
+    if (TROUPE__UNLIKELY(status < 0))
+        return status;
+    if (TROUPE__UNLIKELY(troupe__load_relaxed(&queue->flags) &
+                         TROUPE__QUEUE_CLOSED)) {
+        status = troupe__queue_closed(self, queue);
+        if (status < 0)
+            goto out;
+    }
+    if (TROUPE__LIKELY(first_ready(queue, &found) && !request->peek &&
+                       found.size <= request->room)) {
+        delivery_begin(self, queue, found.place, 1);
+        troupe__queue_copy(request->buffer, found.record + 1, found.size);
+        request->size = found.size;
+        store_head(queue, found.next);
+    } else {
+        /* A copy: the address of the request itself stays unknown, so that it
+         * lives in registers on the way that matters. */
+        struct request any = *request;
+
+        status = attempt_any(self, queue, &any);
+        *request = any;
+    }
+out:
+    leave(self, queue);
+    return status;
+}
+
+static int
+attempt(struct troupe__thread *self, troupe_queue *queue,
+        struct request *request, troupe_deadline deadline)
+{
+    return attempt_inline(self, queue, request, deadline);
+}
+
+/* The queue is empty: looks whether that stays so. 0: try again; -EAGAIN. If
+ * *ended, a queue that is still empty has ended. */
+static int
+empty_look(struct troupe__thread *self, troupe_queue *queue, bool *ended,
+           uint64_t *owners, unsigned *ret_owners, bool *ret_dying)
+{
+    uint64_t watch = 0;
+    uint64_t dead = 0;
+    bool repair;
+    unsigned count = 0;
+    unsigned returned = 0;
+    uint32_t flags;
+
+    *ret_dying = false;
+    if (troupe__load_relaxed(&queue->get.window) != 0 &&
+        enter(self, queue, TROUPE_NOW) == 0) {
+        returned = troupe__queue_reap(queue, 0, owners, TROUPE__WAIT_OWNERS - 1,
+                                      &count);
+        leave(self, queue);
+    }
+    *ret_owners = count;
+    if (returned > 0) {
+        troupe__queue_signal(queue, TROUPE_QUEUE_GET, returned);
+        return 0;
+    }
+    flags = troupe__load_acquire(&queue->flags);
+    if ((flags & TROUPE__QUEUE_HAS_PARTIES) != 0 &&
+        (flags & TROUPE__QUEUE_PRODUCERS_GONE) == 0) {
+        troupe__queue_parties_look(self, queue, TROUPE_QUEUE_PUT, &watch,
+                                   ret_dying);
+        if (watch != 0)
+            owners[(*ret_owners)++] = watch;
+        flags = troupe__load_acquire(&queue->flags);
+    }
+    if ((flags & (TROUPE__QUEUE_SHUTDOWN | TROUPE__QUEUE_PRODUCERS_GONE)) ==
+            0 ||
+        *ended)
+        return -EAGAIN;
+    /* Whoever was inside a put when the flag was set has finished when we have
+     * had the lock: one more look tells whether that is the end. */
+    if (!troupe__queue_single_put(queue)) {
+        if (!troupe__queue_visit(self, &queue->put.lock, &queue->put.owner,
+                                 false, 0, &repair, &dead))
+            return -EAGAIN;
+        if (repair)
+            troupe__queue_put_repair(self, queue);
+        troupe__mutex_release(self, &queue->put.lock);
+    }
+    *ended = true;
+    return 0;
+}
+
+/* A try after one that has found the queue empty. */
+static int
+get_now(struct troupe__thread *self, troupe_queue *queue,
+        struct request *request)
+{
+    uint64_t owners[TROUPE__WAIT_OWNERS];
+    unsigned count;
+    bool ended = false;
+    bool dying;
+    int status;
+
+    (void)empty_look(self, queue, &ended, owners, &count, &dying);
+    status = attempt(self, queue, request, TROUPE_NOW);
+    return status == -EAGAIN && ended ? -EPIPE : status;
+}
+
+static TROUPE__COLD int
+get_wait(struct troupe__thread *self, troupe_queue *queue,
+         struct request *request, troupe_deadline deadline)
+{
+    struct troupe__eventword *event = &queue->side[TROUPE_QUEUE_GET].event;
+    uint64_t *pollers = &queue->side[TROUPE_QUEUE_GET].pollers;
+    struct troupe__queue_wait wait;
+    bool ended = false;
+    bool others;
+    int status;
+
+    if (deadline == TROUPE_NOW) {
+        status = get_now(self, queue, request);
+        if (status == -EAGAIN && troupe__doorbell_looked(self, pollers)) {
+            status = get_now(self, queue, request);
+            if (status != -EAGAIN)
+                troupe__doorbell_again(self, pollers);
+        }
+        return status;
+    }
+    troupe__queue_wait_begin(&wait, self, queue, TROUPE_QUEUE_GET, deadline);
+    for (;;) {
+        uint32_t seen;
+
+        if (!ended)
+            troupe__queue_wait_spin(&wait, &queue->put.tail, &queue->get.seen);
+        seen = troupe__eventword_prepare(event);
+        status = attempt(self, queue, request, deadline);
+        if (status != -EAGAIN)
+            break;
+        if (ended) {
+            status = -EPIPE;
+            break;
+        }
+        if (empty_look(self, queue, &ended, wait.owners, &wait.owner_count,
+                       &wait.dying) == 0)
+            continue;
+        status = troupe__queue_wait_sleep(&wait, seen);
+        if (status < 0)
+            break;
+    }
+    others = troupe__queue_wait_end(&wait);
+    if (others && (status == -EPIPE || !troupe_queue_empty(queue)))
+        troupe__eventword_signal(event, 1);
+    return status;
+}
+
+/* After a message was taken: from its block, if it has one. */
+static TROUPE__COLD void
+receive(struct troupe__thread *self, const struct request *request)
+{
+    memcpy(request->buffer, request->block + 1, request->size);
+    (void)troupe__block_free(self, request->block,
+                             troupe__owner_held(self->slot));
+}
+
+int
+troupe_queue_get(troupe_queue *queue, void *buffer, size_t *size,
+                 troupe_deadline deadline)
+{
+    struct request request = {buffer, 0, false, 0, NULL, NULL};
+    struct troupe__thread *self;
+    int status;
+
+    if (TROUPE__UNLIKELY(!troupe__queue_valid(queue) || size == NULL ||
+                         (buffer == NULL && *size != 0)))
+        return -EINVAL;
+    self = troupe__thread_enter(&status);
+    if (TROUPE__UNLIKELY(self == NULL))
+        return status;
+    request.room = *size;
+    status = attempt_inline(self, queue, &request, deadline);
+    if (TROUPE__UNLIKELY(status == -EAGAIN)) {
+        struct request waiting = request;
+
+        status = get_wait(self, queue, &waiting, deadline);
+        request = waiting;
+    }
+    if (TROUPE__UNLIKELY(status < 0)) {
+        if (status == -EMSGSIZE)
+            *size = request.size;
+        return status;
+    }
+    *size = request.size;
+    troupe__queue_signal(queue, TROUPE_QUEUE_PUT, 1);
+    if (TROUPE__UNLIKELY(request.block != NULL)) {
+        struct request large = request;
+
+        receive(self, &large);
+    }
+    delivery_end(self);
+    return 0;
+}
+
+/* Takes small messages in one go, one after the other. *ret_count may stay 0:
+ * then it takes a look at each one. */
+static int
+attempt_many(struct troupe__thread *self, troupe_queue *queue,
+             struct iovec *items, size_t count, size_t *ret_count,
+             troupe_deadline deadline)
+{
+    uint64_t first = 0;
+    uint64_t head;
+    size_t bytes = 0;
+    uint32_t i = 0;
+    int status = enter(self, queue, deadline);
+
+    *ret_count = 0;
+    if (status < 0)
+        return status;
+    if ((troupe__load_relaxed(&queue->flags) & TROUPE__QUEUE_CLOSED) != 0 ||
+        queue->get.window != 0)
+        goto out;
+    head = queue->get.head;
+    for (; i < count && i < BATCH_ITEMS && bytes < BATCH_BYTES; i++) {
+        uint64_t tail = troupe__load_relaxed(&queue->get.seen);
+        struct troupe__found found;
+
+        if (troupe__place_between(head, tail) == 0) {
+            tail = see_tail(queue);
+            if (troupe__place_between(head, tail) == 0)
+                break;
+        }
+        if (troupe__queue_read(queue, head, tail, &found) < 0 ||
+            (found.ctl & TROUPE__RECORD_STATE) != TROUPE__RECORD_READY ||
+            found.block != 0 || found.size > items[i].iov_len ||
+            (items[i].iov_base == NULL && items[i].iov_len != 0))
+            break;
+        if (found.size != 0)
+            memcpy(items[i].iov_base, found.record + 1, found.size);
+        items[i].iov_len = found.size;
+        if (i == 0)
+            first = found.place;
+        head = found.next;
+        bytes += found.size;
+    }
+    if (i > 0) {
+        delivery_begin(self, queue, first, i);
+        store_head(queue, head);
+    }
+out:
+    leave(self, queue);
+    *ret_count = i;
+    return 0;
+}
+
+int
+troupe_queue_get_many(troupe_queue *queue, struct iovec *items, size_t count,
+                      size_t *ret_count, troupe_deadline deadline)
+{
+    struct troupe__thread *self;
+    size_t done = 0;
+    int status = 0;
+
+    if (!troupe__queue_valid(queue) || ret_count == NULL ||
+        (items == NULL && count != 0))
+        return -EINVAL;
+    *ret_count = 0;
+    self = troupe__thread_enter(&status);
+    if (self == NULL)
+        return status;
+    status = 0;
+    while (done < count) {
+        size_t more;
+
+        status = attempt_many(self, queue, items + done, count - done, &more,
+                              done == 0 ? deadline : TROUPE_NOW);
+        if (more > 0) {
+            troupe__queue_signal(queue, TROUPE_QUEUE_PUT, (uint32_t)more);
+            delivery_end(self);
+        } else if (status == 0 || status == -EAGAIN) {
+            /* Large, in a window, or none there. */
+            size_t size = items[done].iov_len;
+
+            status = troupe_queue_get(queue, items[done].iov_base, &size,
+                                      done == 0 ? deadline : TROUPE_NOW);
+            if (status == 0 || (status == -EMSGSIZE && done == 0))
+                items[done].iov_len = size;
+            more = status == 0;
+        }
+        if (more == 0)
+            break;
+        done += more;
+    }
+    *ret_count = done;
+    return done > 0 ? 0 : status;
+}
+
+int
+troupe_queue_peek(troupe_queue *queue, void **ret_data, size_t *ret_size,
+                  troupe_deadline deadline)
+{
+    struct request request = {NULL, 0, true, 0, NULL, NULL};
+    struct troupe__thread *self;
+    int status;
+
+    if (!troupe__queue_valid(queue) || ret_data == NULL || ret_size == NULL)
+        return -EINVAL;
+    self = troupe__thread_enter(&status);
+    if (self == NULL)
+        return status;
+    status = attempt(self, queue, &request, deadline);
+    if (status == -EAGAIN)
+        status = get_wait(self, queue, &request, deadline);
+    if (status == 0) {
+        *ret_data = request.data;
+        *ret_size = request.size;
+    }
+    return status;
+}
+
+/* The record of a message leased to the calling thread at `data`, and its
+ * block if it has one; NULL: there is none. */
+static struct troupe__record *
+leased_record(struct troupe__thread *self, const troupe_queue *queue,
+              const void *data, struct troupe__payload **ret_block)
+{
+    uintptr_t ring = (uintptr_t)troupe__queue_record(queue, 0);
+    uintptr_t address = (uintptr_t)data - TROUPE__CELL;
+    struct troupe__payload *block = NULL;
+    struct troupe__record *record;
+    uint32_t position;
+    uint64_t ctl;
+
+    if (data == NULL || (address & (TROUPE__CELL - 1)) != 0)
+        return NULL;
+    if (address >= ring &&
+        address - ring < (uint64_t)queue->cells * TROUPE__CELL) {
+        position = (uint32_t)((address - ring) / TROUPE__CELL);
+    } else {
+        block = (struct troupe__payload *)(uintptr_t)data - 1;
+        if (troupe__block_owner(block) != troupe__owner_held(queue) ||
+            block->magic != TROUPE__PAYLOAD_MAGIC)
+            return NULL;
+        position = troupe__place_position(block->place);
+        if (position >= queue->cells)
+            return NULL;
+    }
+    record = troupe__queue_record(queue, position);
+    ctl = troupe__load_acquire(&record->ctl);
+    if ((ctl & TROUPE__RECORD_STATE) != TROUPE__RECORD_LEASED ||
+        (ctl & TROUPE__RECORD_TAG) != self->tag ||
+        ((ctl & TROUPE__RECORD_BLOCK) != 0) != (block != NULL))
+        return NULL;
+    *ret_block = block;
+    return record;
+}
+
+int
+troupe_queue_release(troupe_queue *queue, void *data)
+{
+    struct troupe__payload *block = NULL;
+    struct troupe__record *record;
+    struct troupe__thread *self;
+    struct troupe__found found;
+    uint64_t ctl;
+    int status;
+
+    if (!troupe__queue_valid(queue))
+        return -EINVAL;
+    self = troupe__thread_enter(&status);
+    if (self == NULL)
+        return status;
+    record = leased_record(self, queue, data, &block);
+    if (record == NULL)
+        return -EINVAL;
+    status = enter(self, queue, TROUPE_FOREVER);
+    if (status < 0)
+        return status;
+    ctl = troupe__load_relaxed(&record->ctl);
+    if (block != NULL) {
+        found.place = block->place;
+        found.block = troupe__block_record(block);
+        /* Without room in the thread's list a death in the next lines leaves
+         * the block with the queue until that is freed. */
+        (void)block_expect(self, queue, &found, block);
+    }
+    (void)troupe__cas_seq_cst(
+        &record->ctl, &ctl, TROUPE__RECORD_DONE | (ctl & TROUPE__RECORD_BLOCK));
+    if (block != NULL)
+        block_receive(self, queue, block);
+    follow(queue);
+    leave(self, queue);
+    troupe__queue_signal(queue, TROUPE_QUEUE_PUT, 1);
+    if (block != NULL)
+        (void)troupe__block_free(self, block, troupe__owner_held(self->slot));
+    return 0;
+}
+
+unsigned
+troupe_queue_attempts(troupe_queue *queue, const void *data)
+{
+    struct troupe__payload *block = NULL;
+    struct troupe__record *record;
+
+    if (!troupe__queue_valid(queue) || troupe__thread_self->tag == 0)
+        return 0;
+    record = leased_record(troupe__thread_self, queue, data, &block);
+    if (record == NULL)
+        return 0;
+    return (unsigned)((troupe__load_relaxed(&record->ctl) &
+                       TROUPE__RECORD_ATTEMPTS) /
+                      TROUPE__RECORD_ATTEMPT);
+}
+
+bool
+troupe__queue_advance(struct troupe__thread *self, troupe_queue *queue)
+{
+    uint64_t before = troupe__load_acquire(&queue->get.head);
+    uint64_t dead = 0;
+    bool repair;
+
+    if (troupe__load_relaxed(&queue->get.window) == 0 ||
+        !troupe__queue_visit(self, &queue->get.lock, &queue->get.owner,
+                             troupe__queue_single_get(queue), 0, &repair,
+                             &dead))
+        return false;
+    if (repair)
+        troupe__queue_get_repair(self, queue, dead);
+    /* The cursor may have been put back to the head by a repair: over those
+     * which are DONE it goes again. */
+    if (queue->get.window != 0) {
+        struct troupe__found found;
+
+        (void)find_next(queue, &found);
+        follow(queue);
+    }
+    troupe__mutex_release(self, &queue->get.lock);
+    return troupe__load_acquire(&queue->get.head) != before;
+}

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who takes part in a queue: declared producers and consumers, and members that
+ * have closed it. One cell for each, in tables that grow; all under the party
+ * lock, and each change is one store. From the cells follows whether a side has
+ * ended, and a flag keeps the answer once it is yes.
+ */
+#include "ipc/queue.h"
+
+#include "heap/slot.h"
+#include "os/clock.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define LOCK_BOUND (50 * TROUPE__MS)
+
+static uint64_t
+cell_make(enum troupe__party kind, struct troupe__member_ref member)
+{
+    return (uint64_t)member.generation << 32 | (uint64_t)kind << 16 |
+           member.number;
+}
+
+static enum troupe__party
+cell_kind(uint64_t cell)
+{
+    return (enum troupe__party)(cell >> 16 & 0xff);
+}
+
+static struct troupe__member_ref
+cell_member(uint64_t cell)
+{
+    struct troupe__member_ref member = {(uint32_t)(cell & 0xffff),
+                                        (uint32_t)(cell >> 32)};
+
+    return member;
+}
+
+/* What a side's users are called. */
+static enum troupe__party
+side_kind(unsigned side)
+{
+    return side == TROUPE_QUEUE_PUT ? TROUPE__PARTY_PRODUCER
+                                    : TROUPE__PARTY_CONSUMER;
+}
+
+static enum troupe__party
+side_left(unsigned side)
+{
+    return side == TROUPE_QUEUE_PUT ? TROUPE__PARTY_PRODUCER_LEFT
+                                    : TROUPE__PARTY_CONSUMER_LEFT;
+}
+
+static uint32_t
+side_came(unsigned side)
+{
+    return side == TROUPE_QUEUE_PUT ? TROUPE__QUEUE_PRODUCERS_CAME
+                                    : TROUPE__QUEUE_CONSUMERS_CAME;
+}
+
+static uint32_t
+side_gone(unsigned side)
+{
+    return side == TROUPE_QUEUE_PUT ? TROUPE__QUEUE_PRODUCERS_GONE
+                                    : TROUPE__QUEUE_CONSUMERS_GONE;
+}
+
+/* The table after this one, or NULL. */
+static struct troupe__parties *
+table_next(const struct troupe__parties *table)
+{
+    uint64_t next = troupe__load_acquire(&table->next);
+    struct troupe__parties *found = next == 0 ? NULL : troupe__family_at(next);
+
+    return found != NULL && troupe_heap_contains(found, sizeof(*found)) ? found
+                                                                        : NULL;
+}
+
+/* Walks all cells: for (cells_begin(&w, q); (c = cells_next(&w)) != NULL;) */
+struct walk {
+    struct troupe__parties *table;
+    unsigned i;
+};
+
+static void
+cells_begin(struct walk *walk, troupe_queue *queue)
+{
+    walk->table = &queue->parties;
+    walk->i = 0;
+}
+
+static uint64_t *
+cells_next(struct walk *walk)
+{
+    if (walk->i == TROUPE__PARTIES) {
+        walk->table = table_next(walk->table);
+        walk->i = 0;
+    }
+    return walk->table == NULL ? NULL : &walk->table->cells[walk->i++];
+}
+
+/* The lock; nothing needs repair when its holder has died. */
+static int
+lock(struct troupe__thread *self, troupe_queue *queue, troupe_deadline deadline)
+{
+    return troupe__mutex_acquire(self, &queue->party_lock, deadline, NULL) < 0
+               ? -ETIMEDOUT
+               : 0;
+}
+
+static void
+unlock(struct troupe__thread *self, troupe_queue *queue)
+{
+    troupe__mutex_release(self, &queue->party_lock);
+}
+
+static uint64_t *
+find(troupe_queue *queue, uint64_t wanted)
+{
+    struct walk walk;
+    uint64_t *cell;
+
+    cells_begin(&walk, queue);
+    while ((cell = cells_next(&walk)) != NULL)
+        if (*cell == wanted)
+            return cell;
+    return NULL;
+}
+
+/* Those who have left are kept where their number matters. */
+static bool
+cell_free(const troupe_queue *queue, uint64_t cell)
+{
+    switch (cell_kind(cell)) {
+    case TROUPE__PARTY_NONE:
+        return true;
+    case TROUPE__PARTY_PRODUCER_LEFT:
+        return queue->expected[TROUPE_QUEUE_PUT] == 0;
+    case TROUPE__PARTY_CONSUMER_LEFT:
+        return queue->expected[TROUPE_QUEUE_GET] == 0;
+    default:
+        return false;
+    }
+}
+
+/* A cell to use, in a new table if need be. */
+static uint64_t *
+cell_new(struct troupe__thread *self, troupe_queue *queue)
+{
+    struct troupe__parties *last = &queue->parties;
+    struct troupe__parties *table;
+    struct walk walk;
+    uint64_t *cell;
+
+    cells_begin(&walk, queue);
+    while ((cell = cells_next(&walk)) != NULL) {
+        last = walk.table;
+        if (cell_free(queue, *cell))
+            return cell;
+    }
+    table = troupe__block_hold(self, sizeof(*table));
+    if (table == NULL)
+        return NULL;
+    memset(table, 0, sizeof(*table));
+    troupe__store_release(&last->next, troupe__family_offset(table));
+    /* Killed before this: recovery finds it in the list and does the same. */
+    (void)troupe__block_pass(table, troupe__owner_held(self->slot),
+                             troupe__owner_held(queue));
+    return &table->cells[0];
+}
+
+/* Whether as many as declared (one, if no number was) have come. The flag says
+ * so from then on: with no number given, who has left may be forgotten. */
+static bool
+all_came(troupe_queue *queue, unsigned side)
+{
+    uint32_t expected = queue->expected[side];
+    uint32_t came = 0;
+    struct walk walk;
+    uint64_t *cell;
+
+    if (troupe__load_relaxed(&queue->flags) & side_came(side))
+        return true;
+    cells_begin(&walk, queue);
+    while ((cell = cells_next(&walk)) != NULL)
+        came += cell_kind(*cell) == side_kind(side) ||
+                cell_kind(*cell) == side_left(side);
+    if (came == 0 || came < expected)
+        return false;
+    (void)troupe__fetch_or_seq_cst(&queue->flags, side_came(side));
+    return true;
+}
+
+static void
+cell_leave(uint64_t *cell, unsigned side)
+{
+    struct troupe__member_ref nobody = {0, 0};
+
+    troupe__store_release(cell, cell_make(side_left(side), nobody));
+}
+
+/* A thread of a member, living; 0: none. */
+static uint64_t
+member_thread(struct troupe__member_ref member)
+{
+    uint32_t high = troupe__load_acquire(&troupe__family.heap->slots_high);
+    uint32_t i;
+
+    for (i = 0; i < high && i < TROUPE__SLOTS; i++) {
+        struct troupe__slot *slot = troupe__slot_at(i);
+        uint64_t tag;
+
+        if (troupe__load_acquire(&slot->member) != member.number ||
+            troupe__load_relaxed(&slot->member_generation) != member.generation)
+            continue;
+        tag = (uint64_t)troupe__load_acquire(&slot->generation) << 32 |
+              TROUPE__TAG_MARK | (i + 1);
+        if (!troupe__tag_dead(tag))
+            return tag;
+    }
+    return 0;
+}
+
+/* Clears out who has left a side, under the lock; whether that was the end. */
+static void
+side_look(troupe_queue *queue, unsigned side, uint64_t *ret_watch,
+          bool *ret_dying)
+{
+    bool living = false;
+    struct walk walk;
+    uint64_t *cell;
+
+    cells_begin(&walk, queue);
+    while ((cell = cells_next(&walk)) != NULL) {
+        struct troupe__member_ref member = cell_member(*cell);
+        uint64_t thread;
+
+        if (cell_kind(*cell) != side_kind(side))
+            continue;
+        thread = *ret_watch == 0 ? member_thread(member) : 0;
+        if (thread != 0) {
+            *ret_watch = thread;
+            living = true;
+        } else if (troupe__member_dead(member)) {
+            cell_leave(cell, side);
+        } else {
+            living = true;
+            /* Not started yet, or about to be gone. */
+            if (*ret_watch == 0)
+                *ret_dying = true;
+        }
+    }
+    if (living) {
+        if (*ret_watch != 0)
+            *ret_dying = false;
+        return;
+    }
+    *ret_dying = false;
+    if (all_came(queue, side))
+        (void)troupe__fetch_or_seq_cst(&queue->flags, side_gone(side));
+}
+
+static void
+wake_if_gone(troupe_queue *queue, uint32_t before)
+{
+    uint32_t fresh = troupe__load_acquire(&queue->flags) & ~before;
+
+    if (fresh & TROUPE__QUEUE_PRODUCERS_GONE)
+        troupe__queue_signal(queue, TROUPE_QUEUE_GET, UINT32_MAX);
+    if (fresh & TROUPE__QUEUE_CONSUMERS_GONE)
+        troupe__queue_signal(queue, TROUPE_QUEUE_PUT, UINT32_MAX);
+}
+
+void
+troupe__queue_parties_look(struct troupe__thread *self, troupe_queue *queue,
+                           unsigned side, uint64_t *ret_watch, bool *ret_dying)
+{
+    uint32_t before = troupe__load_relaxed(&queue->flags);
+
+    *ret_watch = 0;
+    *ret_dying = false;
+    if (lock(self, queue, troupe_after_ns(LOCK_BOUND)) < 0)
+        return;
+    side_look(queue, side, ret_watch, ret_dying);
+    unlock(self, queue);
+    wake_if_gone(queue, before);
+}
+
+uint32_t
+troupe__queue_parties_count(struct troupe__thread *self, troupe_queue *queue,
+                            unsigned side)
+{
+    uint32_t count = 0;
+    struct walk walk;
+    uint64_t *cell;
+
+    if (lock(self, queue, troupe_after_ns(LOCK_BOUND)) < 0)
+        return 0;
+    cells_begin(&walk, queue);
+    while ((cell = cells_next(&walk)) != NULL)
+        count += cell_kind(*cell) == side_kind(side) &&
+                 !troupe__member_dead(cell_member(*cell));
+    unlock(self, queue);
+    return count;
+}
+
+static struct troupe__member_ref
+member_of(const struct troupe__thread *self)
+{
+    struct troupe__member_ref member = {self->member,
+                                        self->slot->member_generation};
+
+    return member;
+}
+
+int
+troupe__queue_closed(struct troupe__thread *self, troupe_queue *queue)
+{
+    uint64_t mine = cell_make(TROUPE__PARTY_CLOSED, member_of(self));
+
+    /* Without the lock: a member's own cell does not go while it lives. */
+    return find(queue, mine) == NULL ? 0 : -ESHUTDOWN;
+}
+
+int
+troupe__queue_party_close(struct troupe__thread *self, troupe_queue *queue)
+{
+    struct troupe__member_ref member = member_of(self);
+    uint64_t mine = cell_make(TROUPE__PARTY_CLOSED, member);
+    uint32_t before = troupe__load_relaxed(&queue->flags);
+    uint64_t *cell;
+    unsigned side;
+    int status = lock(self, queue, TROUPE_FOREVER);
+
+    if (status < 0)
+        return status;
+    if (find(queue, mine) == NULL) {
+        cell = cell_new(self, queue);
+        if (cell == NULL) {
+            unlock(self, queue);
+            return -ENOMEM;
+        }
+        troupe__store_release(cell, mine);
+    }
+    (void)troupe__fetch_or_seq_cst(
+        &queue->flags, TROUPE__QUEUE_CLOSED | TROUPE__QUEUE_HAS_PARTIES);
+    for (side = 0; side < TROUPE__QUEUE_SIDES; side++) {
+        uint64_t watch = 0;
+        bool dying = false;
+
+        cell = find(queue, cell_make(side_kind(side), member));
+        if (cell == NULL)
+            continue;
+        cell_leave(cell, side);
+        side_look(queue, side, &watch, &dying);
+    }
+    unlock(self, queue);
+    wake_if_gone(queue, before);
+    return 0;
+}
+
+void
+troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
+                         struct troupe__member_ref member)
+{
+    uint64_t mine = cell_make(TROUPE__PARTY_CLOSED, member);
+    uint32_t before = troupe__load_relaxed(&queue->flags);
+    uint64_t *cell;
+    unsigned side;
+
+    if ((before & TROUPE__QUEUE_HAS_PARTIES) == 0 ||
+        lock(self, queue, troupe_after_ns(LOCK_BOUND)) < 0)
+        return;
+    cell = find(queue, mine);
+    if (cell != NULL)
+        troupe__store_release(cell, UINT64_C(0));
+    for (side = 0; side < TROUPE__QUEUE_SIDES; side++) {
+        uint64_t watch = 0;
+        bool dying = false;
+
+        cell = find(queue, cell_make(side_kind(side), member));
+        if (cell == NULL)
+            continue;
+        cell_leave(cell, side);
+        side_look(queue, side, &watch, &dying);
+    }
+    unlock(self, queue);
+    wake_if_gone(queue, before);
+}
+
+void
+troupe__queue_parties_settle(troupe_queue *queue, uint32_t owner)
+{
+    struct troupe__parties *table = &queue->parties;
+
+    while ((table = table_next(table)) != NULL)
+        (void)troupe__block_pass(table, owner, troupe__owner_held(queue));
+}
+
+void
+troupe__queue_parties_free(struct troupe__thread *self, troupe_queue *queue)
+{
+    struct troupe__parties *table = table_next(&queue->parties);
+
+    while (table != NULL) {
+        struct troupe__parties *next = table_next(table);
+
+        /* Out of the list first: killed in between, it is lost to nobody, for
+         * its owner word is the queue's and the queue's address is not used
+         * again before the list is empty. */
+        troupe__store_release(&queue->parties.next,
+                              next == NULL ? UINT64_C(0)
+                                           : troupe__family_offset(next));
+        (void)troupe__block_free(self, table, troupe__owner_held(queue));
+        table = next;
+    }
+}
+
+int
+troupe__queue_declare(troupe_queue *queue, int side,
+                      struct troupe__member_ref member)
+{
+    struct troupe__thread *self;
+    uint64_t *cell;
+    uint64_t mine;
+    uint32_t flags;
+    int status;
+
+    if (!troupe__queue_valid(queue) ||
+        (side != TROUPE_QUEUE_PUT && side != TROUPE_QUEUE_GET))
+        return -EINVAL;
+    self = troupe__thread_enter(&status);
+    if (self == NULL)
+        return status;
+    status = lock(self, queue, TROUPE_FOREVER);
+    if (status < 0)
+        return status;
+    mine = cell_make(side_kind((unsigned)side), member);
+    flags = troupe__load_acquire(&queue->flags);
+    if (find(queue, cell_make(TROUPE__PARTY_CLOSED, member)) != NULL ||
+        (side == TROUPE_QUEUE_PUT && (flags & TROUPE__QUEUE_SHUTDOWN) != 0)) {
+        status = -ESHUTDOWN;
+    } else if (flags & side_gone((unsigned)side)) {
+        status = -EPIPE;
+    } else if (find(queue, mine) == NULL) {
+        (void)troupe__fetch_or_seq_cst(&queue->flags,
+                                       TROUPE__QUEUE_HAS_PARTIES);
+        cell = cell_new(self, queue);
+        if (cell == NULL)
+            status = -ENOMEM;
+        else
+            troupe__store_release(cell, mine);
+    }
+    if (status == 0)
+        (void)all_came(queue, (unsigned)side);
+    unlock(self, queue);
+    return status;
+}
+
+void
+troupe__queue_undeclare(troupe_queue *queue, int side,
+                        struct troupe__member_ref member)
+{
+    struct troupe__thread *self;
+    uint64_t *cell;
+    int status;
+
+    if (!troupe__queue_valid(queue) ||
+        (side != TROUPE_QUEUE_PUT && side != TROUPE_QUEUE_GET))
+        return;
+    self = troupe__thread_enter(&status);
+    if (self == NULL || lock(self, queue, TROUPE_FOREVER) < 0)
+        return;
+    cell = find(queue, cell_make(side_kind((unsigned)side), member));
+    if (cell != NULL) {
+        troupe__store_release(cell, UINT64_C(0));
+        /* It may have been the one that completed the number. */
+        (void)troupe__fetch_and_seq_cst(&queue->flags,
+                                        ~side_came((unsigned)side));
+        (void)all_came(queue, (unsigned)side);
+    }
+    unlock(self, queue);
+}
+
+static int
+attach(troupe_queue *queue, int side)
+{
+    struct troupe__thread *self;
+    int status;
+
+    if (!troupe__queue_valid(queue))
+        return -EINVAL;
+    self = troupe__thread_enter(&status);
+    if (self == NULL)
+        return status;
+    return troupe__queue_declare(queue, side, member_of(self));
+}
+
+int
+troupe_queue_attach_producer(troupe_queue *queue)
+{
+    return attach(queue, TROUPE_QUEUE_PUT);
+}
+
+int
+troupe_queue_attach_consumer(troupe_queue *queue)
+{
+    return attach(queue, TROUPE_QUEUE_GET);
+}

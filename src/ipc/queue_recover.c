@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is done about the queues when a thread or a process has died. Nothing of
+ * it is needed for the queue to go on: whoever uses a side repairs it. It makes
+ * things prompt (leases come back, waiters learn of the end), frees what the
+ * dead held, and counts what died with them.
+ */
+#include "ipc/queue.h"
+
+#include "heap/directory.h"
+#include "heap/slot.h"
+
+#include <string.h>
+
+struct dead_thread {
+    struct troupe__thread *self;
+    struct troupe__slot *slot;
+    uint64_t tag;
+};
+
+/* Counts messages that died with a consumer, once: recovery may come here again
+ * for the same thread. */
+static void
+count_lost(troupe_queue *queue, uint64_t tag, uint32_t items)
+{
+    uint32_t mark = (uint32_t)((tag >> 32) * 2654435761u) ^ (uint32_t)tag;
+    uint64_t lost = troupe__load_relaxed(&queue->lost);
+
+    do {
+        if ((uint32_t)lost == mark)
+            return;
+    } while (!troupe__cas_seq_cst(&queue->lost, &lost,
+                                  ((lost >> 32) + items) << 32 | mark));
+}
+
+/* The thread died between the commit of a get and its return. Which of both
+ * sides of the commit, is settled under the lock: while the dead may still hold
+ * that, a living getter could take the message in its stead. */
+static void
+delivery_recover(const struct dead_thread *dead)
+{
+    uint64_t offset = troupe__load_acquire(&dead->slot->queue);
+    troupe_queue *queue = troupe__family_at(offset);
+    uint64_t former = 0;
+    bool repair = false;
+
+    if (offset == 0 || !troupe__queue_valid(queue))
+        return;
+    if (troupe__queue_visit(dead->self, &queue->get.lock, &queue->get.owner,
+                            troupe__queue_single_get(queue), dead->tag, &repair,
+                            &former)) {
+        if (repair)
+            troupe__queue_get_repair(dead->self, queue, former);
+        troupe__mutex_release(dead->self, &queue->get.lock);
+    }
+    /* In this order: who could take the message in the dead's stead has first
+     * taken the delivery back. */
+    if (troupe__queue_taken(queue, dead->slot->queue_head) &&
+        troupe__load_acquire(&dead->slot->queue) == offset)
+        count_lost(queue, dead->tag, dead->slot->queue_items);
+    troupe__store_release(&dead->slot->queue, UINT64_C(0));
+}
+
+/* A waiter is not asleep any more. */
+static void
+waiter_recover(const struct dead_thread *dead)
+{
+    uint32_t kind = troupe__load_acquire(&dead->slot->wait_kind);
+    troupe_queue *queue =
+        troupe__family_at(troupe__load_relaxed(&dead->slot->wait_object));
+    unsigned side =
+        kind == TROUPE__KIND_QUEUE_ITEMS ? TROUPE_QUEUE_GET : TROUPE_QUEUE_PUT;
+
+    if ((kind != TROUPE__KIND_QUEUE_ITEMS && kind != TROUPE__KIND_QUEUE_ROOM) ||
+        !troupe__queue_valid(queue))
+        return;
+    troupe__store_release(&dead->slot->wait_kind, 0u);
+    /* The wake-up it died with goes to another. */
+    if (troupe__eventword_leave(&queue->side[side].event))
+        troupe__queue_signal(queue, side, 1);
+}
+
+/* A queue that was being made or freed. */
+static void
+held_recover(const struct dead_thread *dead)
+{
+    uint32_t mine = troupe__owner_held(dead->slot);
+    uint32_t i;
+
+    for (i = 0; i < TROUPE__HELD; i++) {
+        uint32_t record = dead->slot->held[i];
+        troupe_queue *queue = troupe__block_at(record);
+
+        if (record != 0 && troupe__block_owner(queue) == mine &&
+            troupe__queue_valid(queue))
+            troupe__queue_empty_out(dead->self, queue);
+    }
+}
+
+static bool
+held_by(const struct troupe__mutex *lock, uint64_t owner, uint64_t tag)
+{
+    return (troupe__load_relaxed(&lock->word) & ~TROUPE__WAITERS) == tag ||
+           owner == tag;
+}
+
+static void
+queue_recover(void *object, void *context)
+{
+    const struct dead_thread *dead = context;
+    struct troupe__thread *self = dead->self;
+    troupe_queue *queue = object;
+    uint64_t former = 0;
+    bool repair = false;
+    unsigned returned = 0;
+    unsigned lessees;
+
+    if (troupe__load_relaxed(&queue->parties.next) != 0)
+        troupe__queue_parties_settle(queue, troupe__owner_held(dead->slot));
+    if (held_by(&queue->put.lock, troupe__load_relaxed(&queue->put.owner),
+                dead->tag) &&
+        troupe__queue_visit(self, &queue->put.lock, &queue->put.owner,
+                            troupe__queue_single_put(queue), dead->tag, &repair,
+                            &former)) {
+        if (repair)
+            troupe__queue_put_repair(self, queue);
+        troupe__mutex_release(self, &queue->put.lock);
+        /* It may have died with a wake-up to give. */
+        troupe__queue_signal(queue, TROUPE_QUEUE_GET, 1);
+    }
+    if (held_by(&queue->get.lock, troupe__load_relaxed(&queue->get.owner),
+                dead->tag) ||
+        troupe__load_acquire(&queue->get.window) != 0) {
+        if (troupe__queue_visit(self, &queue->get.lock, &queue->get.owner,
+                                troupe__queue_single_get(queue), dead->tag,
+                                &repair, &former)) {
+            if (repair)
+                troupe__queue_get_repair(self, queue, former);
+            returned = troupe__queue_reap(queue, dead->tag, NULL, 0, &lessees);
+            troupe__mutex_release(self, &queue->get.lock);
+        } else {
+            /* Somebody is in the way: the next getter looks itself. */
+            troupe__store_release(&queue->get.rescan, 1u);
+            returned = 1;
+        }
+        troupe__queue_signal(queue, TROUPE_QUEUE_PUT, 1);
+    }
+    if (returned > 0)
+        troupe__queue_signal(queue, TROUPE_QUEUE_GET, returned);
+}
+
+static void
+thread_died(struct troupe__slot *slot, uint64_t tag)
+{
+    struct dead_thread dead = {troupe__thread_self, slot, tag};
+
+    if (!troupe__directory_lock(dead.self))
+        return;
+    delivery_recover(&dead);
+    waiter_recover(&dead);
+    held_recover(&dead);
+    troupe__directory_walk(TROUPE__KIND_QUEUE, queue_recover, &dead);
+    troupe__directory_unlock(dead.self);
+}
+
+struct dead_member {
+    struct troupe__thread *self;
+    struct troupe__member_ref member;
+};
+
+static void
+queue_party_died(void *object, void *context)
+{
+    const struct dead_member *dead = context;
+
+    troupe__queue_party_died(dead->self, object, dead->member);
+}
+
+static void
+member_died(uint32_t number, uint32_t generation)
+{
+    struct dead_member dead = {troupe__thread_self, {number, generation}};
+
+    if (!troupe__directory_lock(dead.self))
+        return;
+    troupe__directory_walk(TROUPE__KIND_QUEUE, queue_party_died, &dead);
+    troupe__directory_unlock(dead.self);
+}
+
+const struct troupe__recovery troupe__queue_recovery = {thread_died,
+                                                        member_died, NULL};

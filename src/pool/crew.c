@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The processes of a pool: who watches them, what is done when one has died,
+ * and who takes its place. All of it happens in threads of the creator that
+ * wait for work to end.
+ */
+#include "pool.h"
+
+#include "base/math.h"
+#include "heap/detail.h"
+#include "heap/slot.h"
+#include "heap/wait.h"
+#include "os/clock.h"
+#include "process/process.h"
+
+#include <troupe/log.h>
+
+#include <stdio.h>
+
+/* How long one look waits for a process that is on its way out. */
+#define DYING_BOUND (10 * TROUPE__MS)
+/* When to try again after a start has failed. */
+#define RETRY (100 * TROUPE__MS)
+/* When to give up while there is no worker at all. */
+#define GIVE_UP (10 * TROUPE__SECOND)
+/* Deaths in a row of workers that have done nothing: from here on the next one
+ * is started later and later. */
+#define USELESS          3u
+#define LONGEST_BACK_OFF 10u /* 2^10 ms */
+
+/* Starts a process in an empty place. */
+static int
+start(struct troupe__pool_control *control, uint32_t index)
+{
+    troupe_pool *pool = control->pool;
+    struct troupe__pool_worker *worker = &pool->workers[index];
+    troupe_process_options o = {.size = sizeof(o),
+                                .target = troupe__worker_main,
+                                .arg = worker,
+                                .daemon = true};
+    troupe_process *process;
+    char name[64];
+    int status;
+
+    (void)snprintf(name, sizeof(name), "%s-%llu", control->name,
+                   (unsigned long long)control->made + 1);
+    o.name = name;
+    status = troupe_process_new(&process, &o);
+    if (status < 0)
+        return status;
+    troupe__store_seq_cst(&pool->starting, 1u);
+    status = troupe_process_start(process);
+    if (status < 0) {
+        troupe__store_release(&pool->starting, 0u);
+        troupe_process_free(process);
+        return status;
+    }
+    troupe__store_relaxed(&worker->member_generation,
+                          process->member.generation);
+    troupe__store_release(&worker->member, process->member.number);
+    troupe__store_release(&pool->starting, 0u);
+    control->made++;
+    control->crew[index].process = process;
+    control->crew[index].killed = false;
+    troupe__store_relaxed(&pool->alive, pool->alive + 1);
+    return 0;
+}
+
+static void
+sooner(int64_t *at, int64_t than)
+{
+    if (than < *at)
+        *at = than;
+}
+
+int
+troupe__crew_fill(struct troupe__pool_control *control)
+{
+    troupe_pool *pool = control->pool;
+    int64_t now = troupe__clock_now();
+    int first_error = 0;
+    uint32_t i;
+
+    control->look_at = INT64_MAX;
+    for (i = 0; i < pool->processes; i++) {
+        struct troupe__crew *crew = &control->crew[i];
+
+        if (crew->process != NULL)
+            continue;
+        if (crew->start_at <= now && first_error == 0) {
+            first_error = start(control, i);
+            if (first_error == 0) {
+                control->failing_since = 0;
+                continue;
+            }
+            control->start_error = first_error;
+            if (control->failing_since == 0)
+                control->failing_since = now;
+            crew->start_at = troupe__time_add(now, RETRY);
+        }
+        sooner(&control->look_at, crew->start_at > now
+                                      ? crew->start_at
+                                      : troupe__time_add(now, RETRY));
+    }
+    return first_error;
+}
+
+/* The worker in a place has ended, and its process is gone: settles it and
+ * empties the place. */
+static void
+settle(struct troupe__pool_control *control, uint32_t index, int code)
+{
+    troupe_pool *pool = control->pool;
+    struct troupe__pool_worker *worker = &pool->workers[index];
+    struct troupe__crew *crew = &control->crew[index];
+    struct troupe__casualty dead = {
+        .tag = troupe__load_acquire(&worker->tag),
+        .index = index,
+        .pid = (int32_t)troupe_process_pid(crew->process),
+        .code = code,
+        .killed = crew->killed};
+    uint64_t interrupted = pool->tasks_interrupted;
+    bool left = troupe__load_acquire(&worker->left) != 0;
+    bool useless = worker->ended == 0 && !left && !crew->killed;
+    struct troupe__map *map;
+    troupe_imap *imap;
+
+    for (map = control->maps; map != NULL; map = map->next)
+        troupe__map_settle(control, map, &dead);
+    for (imap = control->streams; imap != NULL;
+         imap = troupe__imap_next_of(imap))
+        troupe__stream_settle(control, imap, &dead);
+    if (!left && !crew->killed) {
+        troupe_log(TROUPE_LOG_INFO, "worker %s (pid %d) was lost, exitcode %d",
+                   troupe_process_name(crew->process), (int)dead.pid, code);
+        troupe__store_relaxed(&pool->workers_lost, pool->workers_lost + 1);
+        for (map = control->maps; map != NULL; map = map->next)
+            map->workers_lost++;
+    }
+    troupe__store_relaxed(&pool->tasks_ended,
+                          pool->tasks_ended + worker->ended);
+    /* Whoever dies before it has done anything will do so again: do not keep
+     * the machine busy with that. */
+    if (useless && pool->tasks_interrupted == interrupted)
+        control->useless++;
+    else
+        control->useless = 0;
+    crew->start_at = 0;
+    if (control->useless >= USELESS) {
+        uint32_t power = control->useless - USELESS;
+
+        if (power > LONGEST_BACK_OFF)
+            power = LONGEST_BACK_OFF;
+        crew->start_at =
+            troupe__time_add(troupe__clock_now(), TROUPE__MS << power);
+    }
+    troupe__store_relaxed(&worker->ended, UINT64_C(0));
+    troupe__store_relaxed(&worker->busy, 0u);
+    troupe__store_relaxed(&worker->left, 0u);
+    troupe__store_relaxed(&worker->pid, 0);
+    troupe__store_release(&worker->job, UINT64_C(0));
+    troupe__store_release(&worker->member, 0u);
+    troupe__store_release(&worker->tag, UINT64_C(0));
+    troupe__store_relaxed(&pool->alive, pool->alive - 1);
+    troupe_process_free(crew->process);
+    crew->process = NULL;
+    /* What it had, and the wake-ups it may have died with, are the others'. */
+    troupe__pool_offer(pool, UINT32_MAX);
+    troupe__eventword_signal(&pool->news.event, UINT32_MAX);
+}
+
+/* Whether the process in a place has ended; waits until `deadline` for one that
+ * is dead but not gone. */
+static bool
+has_ended(struct troupe__thread *self, struct troupe__crew *crew, int *ret_code,
+          troupe_deadline deadline)
+{
+    uint32_t stoppable = self->stoppable;
+
+    if (troupe_process_exitcode(crew->process, ret_code) == 0)
+        return true;
+    /* The dead are settled also by who has been asked to stop. */
+    self->stoppable = 0;
+    (void)troupe_process_join(crew->process, deadline);
+    self->stoppable = stoppable;
+    return troupe_process_exitcode(crew->process, ret_code) == 0;
+}
+
+/* Whether the place's thread is seen dead, or its process gone without ever
+ * having had one. */
+static bool
+seems_dead(const struct troupe__pool_worker *worker, struct troupe__crew *crew)
+{
+    uint64_t tag = troupe__load_acquire(&worker->tag);
+
+    if (tag != 0)
+        return troupe__tag_dead(tag);
+    return !troupe_process_is_alive(crew->process);
+}
+
+void
+troupe__crew_look(struct troupe__pool_control *control,
+                  struct troupe__thread *self)
+{
+    troupe_pool *pool = control->pool;
+    bool empty = false;
+    uint32_t i;
+    int code;
+
+    control->dying = false;
+    for (i = 0; i < pool->processes; i++) {
+        struct troupe__crew *crew = &control->crew[i];
+
+        if (crew->process == NULL) {
+            empty = true;
+            continue;
+        }
+        if (!crew->killed && !seems_dead(&pool->workers[i], crew))
+            continue;
+        /* Its thread is dead; a process that goes on with others is of no use
+         * as a worker. */
+        if (!has_ended(self, crew, &code, TROUPE_NOW)) {
+            (void)troupe_process_kill(crew->process);
+            if (!has_ended(self, crew, &code, troupe_after_ns(DYING_BOUND))) {
+                control->dying = true;
+                continue;
+            }
+        }
+        settle(control, i, code);
+        empty = true;
+    }
+    if (!empty)
+        return;
+    /* A closed pool needs workers while it has work. */
+    if (pool->state == TROUPE__POOL_OPEN ||
+        (pool->state == TROUPE__POOL_CLOSED &&
+         (control->maps != NULL || control->streams != NULL)))
+        (void)troupe__crew_fill(control);
+}
+
+bool
+troupe__crew_gone(const struct troupe__pool_control *control)
+{
+    uint32_t i;
+
+    for (i = 0; i < control->pool->processes; i++)
+        if (control->crew[i].process != NULL)
+            return false;
+    return true;
+}
+
+void
+troupe__crew_kill(struct troupe__pool_control *control,
+                  struct troupe__thread *self,
+                  bool (*chosen)(const struct troupe__pool_worker *worker,
+                                 void *arg),
+                  void *arg)
+{
+    troupe_pool *pool = control->pool;
+    uint32_t i;
+    int code;
+
+    for (i = 0; i < pool->processes; i++) {
+        struct troupe__crew *crew = &control->crew[i];
+
+        if (crew->process == NULL || !chosen(&pool->workers[i], arg))
+            continue;
+        crew->killed = true;
+        (void)troupe_process_kill(crew->process);
+    }
+    for (i = 0; i < pool->processes; i++) {
+        struct troupe__crew *crew = &control->crew[i];
+
+        if (crew->process == NULL || !crew->killed)
+            continue;
+        /* A killed process ends; each wait is bounded, and looks again. */
+        while (!has_ended(self, crew, &code, troupe_after_ns(TROUPE__SECOND)))
+            ;
+        settle(control, i, code);
+    }
+}
+
+/* The threads whose deaths are to wake us: first those that have tasks, should
+ * there be more than can be watched. The others' wait for the bound. */
+static unsigned
+collect(const struct troupe__pool_control *control, uint64_t *owners)
+{
+    const troupe_pool *pool = control->pool;
+    unsigned count = 0;
+    unsigned pass;
+    uint32_t i;
+
+    for (pass = 0; pass < 2; pass++) {
+        for (i = 0; i < pool->processes && count < TROUPE__WAIT_OWNERS; i++) {
+            const struct troupe__pool_worker *worker = &pool->workers[i];
+            uint64_t tag = troupe__load_acquire(&worker->tag);
+
+            /* One that changes meanwhile may be missed or listed twice. */
+            if ((troupe__load_relaxed(&worker->busy) != 0) == (pass == 0) &&
+                tag != 0 && !troupe__tag_dead(tag))
+                owners[count++] = tag;
+        }
+    }
+    return count;
+}
+
+/* Whether workers are wanted and cannot be had, and the caller, who waits since
+ * `begun`, has seen that for long enough. */
+static int
+hopeless(const struct troupe__pool_control *control, int64_t begun)
+{
+    int64_t since = control->failing_since;
+
+    if (control->pool->alive != 0 || since == 0 ||
+        control->pool->state == TROUPE__POOL_TERMINATED ||
+        troupe__clock_now() - (since > begun ? since : begun) < GIVE_UP)
+        return 0;
+    return control->start_error;
+}
+
+int
+troupe__crew_wait(struct troupe__pool_control *control,
+                  struct troupe__thread *self, troupe_deadline deadline,
+                  struct troupe__ticker *ticker, bool (*done)(void *arg),
+                  void *arg)
+{
+    struct troupe__eventword *event = &control->pool->news.event;
+    uint64_t owners[TROUPE__WAIT_OWNERS];
+    struct troupe__wait wait;
+    int64_t begun = troupe__clock_now();
+    int status = 0;
+
+    troupe__wait_begin(&wait, self, control->pool, TROUPE__KIND_POOL, deadline);
+    troupe__eventword_enter(event);
+    for (;;) {
+        uint32_t seen = troupe__eventword_prepare(event);
+        int64_t tick =
+            ticker == NULL ? INT64_MAX : troupe__ticker_tick(ticker, false);
+        unsigned count;
+        bool enough;
+
+        (void)pthread_mutex_lock(&control->lock);
+        control->look_at = INT64_MAX;
+        troupe__crew_look(control, self);
+        enough = done(arg);
+        if (!enough)
+            status = hopeless(control, begun);
+        count = collect(control, owners);
+        wait.deadline = control->look_at;
+        if (control->dying)
+            wait.deadline = TROUPE_NOW;
+        (void)pthread_mutex_unlock(&control->lock);
+        if (enough || status < 0)
+            break;
+        sooner(&wait.deadline, tick);
+        sooner(&wait.deadline, deadline);
+        status =
+            troupe__wait_sleep_any(&wait, &event->word, seen, owners, count);
+        if (status == -ETIMEDOUT && troupe__clock_now() < deadline)
+            status = 0;
+        if (status < 0)
+            break;
+    }
+    (void)troupe__eventword_leave(event);
+    troupe__wait_end(&wait);
+    return status;
+}

@@ -1,0 +1,704 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The creator's side of a stream of tasks.
+ */
+#include "pool.h"
+
+#include "heap/alloc.h"
+#include "heap/detail.h"
+#include "heap/options.h"
+
+#include <troupe/error.h>
+#include <troupe/heap.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WORD_BITS 64u
+#define NO_SLOT   UINT32_MAX
+
+/* What a window is when nobody says. */
+#define WINDOW_PER_WORKER 4u
+#define SMALLEST_WINDOW   16u
+
+_Static_assert(sizeof(troupe_imap_options) == 72, "no padding at the end");
+_Static_assert(sizeof(troupe_result) == 56, "no padding at the end");
+
+/*
+ * Belongs to the thread that uses it; what settling needs of it is under the
+ * control's lock or constant.
+ */
+struct troupe_imap {
+    troupe_imap *next;                    /* lock */
+    struct troupe__pool_control *control; /* NULL: the pool was freed */
+    struct troupe__member_ref member;     /* of the creator */
+    struct troupe__stream *stream;
+    unsigned place;
+    uint32_t retries;
+    uint32_t sequence; /* of READY states; lock, or before they are public */
+    bool cancelled;    /* lock */
+
+    troupe_pool_source *source;
+    void *source_arg;
+    int source_status;   /* 0: there is more */
+    uint64_t taken;      /* items taken from the source */
+    uint64_t given;      /* results given out */
+    uint32_t given_slot; /* whose value the caller is looking at, or NO_SLOT */
+    bool kept;           /* it was taken, or there is none */
+
+    uint32_t *free_slots; /* a ring of `window` */
+    uint32_t free_first;
+    uint32_t free_count;
+    uint64_t *found; /* bits of slots that have ended, taken from `done` */
+    uint32_t found_next;
+    struct troupe__ticker ticker;
+};
+
+troupe_imap *
+troupe__imap_next_of(troupe_imap *imap)
+{
+    return imap->next;
+}
+
+void
+troupe__imap_orphan(troupe_imap *imap)
+{
+    imap->control = NULL;
+}
+
+static uint64_t *
+bits(uint64_t address)
+{
+    return (uint64_t *)(uintptr_t)address;
+}
+
+static void
+bit_set(uint64_t map, uint32_t slot)
+{
+    (void)troupe__fetch_or_seq_cst(&bits(map)[slot / WORD_BITS],
+                                   UINT64_C(1) << slot % WORD_BITS);
+}
+
+static uint64_t
+state_kind(uint64_t state)
+{
+    return (state & TROUPE__SLOT_MASK) >> TROUPE__SLOT_SHIFT;
+}
+
+static bool
+has_ended(uint64_t state)
+{
+    return state_kind(state) >= TROUPE__SLOT_VALUE;
+}
+
+/* The word of a slot that becomes ready once more. */
+static uint64_t
+ready_word(troupe_imap *imap)
+{
+    return (uint64_t)++imap->sequence << 32 |
+           TROUPE__SLOT_WORD(TROUPE__SLOT_READY);
+}
+
+/* Frees a block if the slot holds it. */
+static void
+block_drop(struct troupe__thread *self, struct troupe__task_slot *slot,
+           uint32_t *record)
+{
+    if (*record != 0)
+        (void)troupe__block_free(self, troupe__block_at(*record),
+                                 troupe__owner_held(slot));
+    *record = 0;
+}
+
+void
+troupe__stream_empty(struct troupe__thread *self, struct troupe__stream *stream)
+{
+    uint32_t i;
+
+    if (stream->window > TROUPE_POOL_MAX_WINDOW ||
+        !troupe_heap_contains(bits(stream->slots),
+                              stream->window *
+                                  sizeof(struct troupe__task_slot)))
+        return;
+    for (i = 0; i < stream->window; i++) {
+        struct troupe__task_slot *slot = troupe__stream_slot(stream, i);
+
+        block_drop(self, slot, &slot->item_block);
+        block_drop(self, slot, &slot->block);
+    }
+}
+
+/* Settling. */
+
+/* What becomes of the task that a dead worker had. */
+static uint64_t
+next_state(struct troupe__pool_control *control, troupe_imap *imap,
+           struct troupe__task_slot *slot, const struct troupe__casualty *dead)
+{
+    /* Committed before the death. */
+    if (slot->block != 0 && troupe__block_owner(troupe__block_at(
+                                slot->block)) == troupe__owner_held(slot))
+        return TROUPE__SLOT_WORD(TROUPE__SLOT_VALUE);
+    slot->block = 0;
+    slot->value_size = 0;
+    if (imap->cancelled || control->pool->state == TROUPE__POOL_TERMINATED)
+        return TROUPE__SLOT_WORD(TROUPE__SLOT_CANCELLED);
+    if (slot->begun == 0 || dead->killed)
+        return ready_word(imap);
+    troupe__store_relaxed(&control->pool->tasks_interrupted,
+                          control->pool->tasks_interrupted + 1);
+    slot->begun = 0;
+    if (slot->attempt <= imap->retries) {
+        slot->attempt++;
+        return ready_word(imap);
+    }
+    slot->pid = dead->pid;
+    slot->signal = troupe__code_signal(dead->code);
+    return TROUPE__SLOT_WORD(TROUPE__SLOT_LOST);
+}
+
+void
+troupe__stream_settle(struct troupe__pool_control *control, troupe_imap *imap,
+                      const struct troupe__casualty *dead)
+{
+    struct troupe__stream *stream = imap->stream;
+    uint64_t running = dead->tag | TROUPE__SLOT_WORD(TROUPE__SLOT_RUNNING);
+    uint32_t i;
+
+    for (i = 0; i < stream->window; i++) {
+        struct troupe__task_slot *slot = troupe__stream_slot(stream, i);
+        uint64_t state = troupe__load_acquire(&slot->state);
+
+        if (dead->tag != 0 && state == running) {
+            state = next_state(control, imap, slot, dead);
+            troupe__store_seq_cst(&slot->state, state);
+        }
+        /* The bits that died with it. One too many does no harm: the state is
+         * looked at. */
+        if (has_ended(state))
+            bit_set(stream->done, i);
+        else if (state_kind(state) == TROUPE__SLOT_READY)
+            bit_set(stream->ready, i);
+    }
+}
+
+/* Making. */
+
+static int
+options_get(troupe_imap_options *o, const troupe_imap_options *given,
+            const troupe_pool *pool)
+{
+    int status = troupe__options_copy(o, sizeof(*o), given);
+
+    if (status == 0)
+        status = troupe__options_unknown(o->reserved_, sizeof(o->reserved_));
+    if (status < 0)
+        return status;
+    if (o->window > TROUPE_POOL_MAX_WINDOW)
+        return troupe__detail(-EINVAL, "a window of %u", o->window);
+    if (o->context == NULL && o->context_size != 0)
+        return troupe__detail(-EINVAL, "a size without its context");
+    if (o->window == 0)
+        o->window = pool->processes * WINDOW_PER_WORKER;
+    if (o->window < SMALLEST_WINDOW && (given == NULL || given->window == 0))
+        o->window = SMALLEST_WINDOW;
+    return troupe__pool_context_check(o->context, o->context_size);
+}
+
+/* Makes the job in the heap. Lock held. */
+static int
+stream_new(struct troupe__pool_control *control, struct troupe__thread *self,
+           troupe_imap *imap, const troupe_imap_options *o,
+           troupe_task_function *function)
+{
+    uint32_t words = (o->window + WORD_BITS - 1) / WORD_BITS;
+    size_t maps = 2 * (((size_t)words * 8 + 63) & ~(size_t)63);
+    size_t slots = o->window * sizeof(struct troupe__task_slot);
+    size_t size = sizeof(struct troupe__stream) + maps + slots;
+    struct troupe__stream *stream;
+    char *base;
+    int status;
+
+    if (control->pool->state != TROUPE__POOL_OPEN)
+        return troupe__detail(-ESHUTDOWN, "the pool is closed");
+    status = troupe__pool_job_new(control, self, size + o->context_size, size,
+                                  &imap->place, &stream);
+    if (status < 0)
+        return status;
+    base = (char *)(stream + 1);
+    stream->job.kind = TROUPE__JOB_STREAM;
+    stream->job.function = (uint64_t)(uintptr_t)function;
+    stream->job.context = (uint64_t)(uintptr_t)o->context;
+    if (o->context_size != 0) {
+        memcpy(base + maps + slots, o->context, o->context_size);
+        stream->job.context = (uint64_t)(uintptr_t)(base + maps + slots);
+    }
+    stream->window = o->window;
+    stream->words = words;
+    stream->ready = (uint64_t)(uintptr_t)base;
+    stream->done = (uint64_t)(uintptr_t)(base + maps / 2);
+    stream->slots = (uint64_t)(uintptr_t)(base + maps);
+    imap->stream = stream;
+    imap->next = control->streams;
+    control->streams = imap;
+    troupe__pool_job_publish(control, imap->place, stream);
+    return 0;
+}
+
+static uint64_t
+given_count(void *arg)
+{
+    const troupe_imap *imap = arg;
+
+    return imap->given;
+}
+
+static void
+local_free(troupe_imap *imap)
+{
+    troupe__ticker_end(&imap->ticker);
+    free(imap->free_slots);
+    free(imap->found);
+    free(imap);
+}
+
+static troupe_imap *
+local_new(struct troupe__pool_control *control, const troupe_imap_options *o,
+          troupe_pool_source *source, void *source_arg)
+{
+    troupe_imap *imap = calloc(1, sizeof(*imap));
+    uint32_t i;
+
+    if (imap == NULL)
+        return NULL;
+    imap->control = control;
+    imap->member = control->member;
+    imap->retries = o->retries;
+    imap->source = source;
+    imap->source_arg = source_arg;
+    imap->given_slot = NO_SLOT;
+    imap->free_slots = calloc(o->window, sizeof(*imap->free_slots));
+    imap->found =
+        calloc((o->window + WORD_BITS - 1) / WORD_BITS, sizeof(*imap->found));
+    if (imap->free_slots == NULL || imap->found == NULL ||
+        troupe__ticker_begin(&imap->ticker, o->progress, o->progress_arg,
+                             o->bar, o->total, given_count, imap) < 0) {
+        local_free(imap);
+        return NULL;
+    }
+    for (i = 0; i < o->window; i++)
+        imap->free_slots[i] = i;
+    imap->free_count = o->window;
+    return imap;
+}
+
+/* Feeding. */
+
+/* Puts an item into a slot that is free. 0, -EINVAL or -ENOMEM. */
+static int
+slot_fill(struct troupe__thread *self, troupe_imap *imap,
+          struct troupe__task_slot *slot, const troupe_item *item)
+{
+    const void *data = item->data;
+    void *copy;
+
+    if (data == NULL && item->size != 0)
+        return troupe__detail(-EINVAL, "the source gave a size without data");
+    if (data != NULL && !troupe_heap_contains(data, item->size)) {
+        copy = slot->item_inline;
+        if (item->size > TROUPE__SLOT_INLINE) {
+            copy = troupe__block_new(self, item->size, troupe__owner_held(slot),
+                                     &slot->item_block);
+            if (copy == NULL) {
+                slot->item_block = 0;
+                return troupe__detail(-ENOMEM, "%zu bytes for an item",
+                                      item->size);
+            }
+        }
+        memcpy(copy, data, item->size);
+        data = copy;
+    }
+    slot->item = (uint64_t)(uintptr_t)data;
+    slot->item_size = item->size;
+    slot->index = imap->taken;
+    slot->user = item->user;
+    slot->value_size = 0;
+    slot->block = 0;
+    slot->attempt = 1;
+    slot->begun = 0;
+    slot->status = 0;
+    slot->pid = 0;
+    slot->signal = 0;
+    slot->message[0] = '\0';
+    return 0;
+}
+
+/* Takes items from the source while there is room. */
+static void
+feed(struct troupe__thread *self, troupe_imap *imap)
+{
+    struct troupe__stream *stream = imap->stream;
+    troupe_pool *pool = imap->control->pool;
+
+    while (imap->source_status == 0 && imap->free_count != 0) {
+        uint32_t index = imap->free_slots[imap->free_first];
+        struct troupe__task_slot *slot = troupe__stream_slot(stream, index);
+        troupe_item item = {NULL, 0, 0};
+        int status = imap->source(imap->source_arg, &item);
+
+        if (status == 0)
+            status = slot_fill(self, imap, slot, &item);
+        if (status != 0) {
+            imap->source_status = status > 0 ? TROUPE_END : status;
+            return;
+        }
+        imap->taken++;
+        imap->free_first = (imap->free_first + 1) % stream->window;
+        imap->free_count--;
+        (void)pthread_mutex_lock(&imap->control->lock);
+        troupe__store_seq_cst(&slot->state, ready_word(imap));
+        (void)pthread_mutex_unlock(&imap->control->lock);
+        bit_set(stream->ready, index);
+        troupe__pool_offer(pool, 1);
+    }
+}
+
+int
+troupe_pool_imap_unordered(troupe_imap **ret_imap, troupe_pool *pool,
+                           troupe_task_function *function,
+                           troupe_pool_source *source, void *source_arg,
+                           const troupe_imap_options *options)
+{
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    troupe_imap_options o;
+    troupe_imap *imap;
+    int status;
+
+    control = troupe__pool_enter(pool, &self, &status);
+    if (control == NULL)
+        return status;
+    if (ret_imap == NULL || function == NULL || source == NULL)
+        return troupe__detail(-EINVAL, "ret_imap, function or source is NULL");
+    status = options_get(&o, options, pool);
+    if (status < 0)
+        return status;
+    imap = local_new(control, &o, source, source_arg);
+    if (imap == NULL)
+        return troupe__detail(-ENOMEM, "memory for an iterator");
+    (void)pthread_mutex_lock(&control->lock);
+    status = stream_new(control, self, imap, &o, function);
+    (void)pthread_mutex_unlock(&control->lock);
+    if (status < 0) {
+        local_free(imap);
+        return status;
+    }
+    feed(self, imap);
+    *ret_imap = imap;
+    return 0;
+}
+
+/* Taking. */
+
+/* The slot whose result was given out is free again. */
+static void
+given_release(struct troupe__thread *self, troupe_imap *imap)
+{
+    struct troupe__task_slot *slot;
+    uint32_t window = imap->stream->window;
+
+    if (imap->given_slot == NO_SLOT)
+        return;
+    slot = troupe__stream_slot(imap->stream, imap->given_slot);
+    block_drop(self, slot, &slot->item_block);
+    block_drop(self, slot, &slot->block);
+    imap->free_slots[(imap->free_first + imap->free_count) % window] =
+        imap->given_slot;
+    imap->free_count++;
+    imap->given_slot = NO_SLOT;
+}
+
+static bool
+found_any(const troupe_imap *imap)
+{
+    uint32_t i;
+
+    for (i = 0; i < imap->stream->words; i++)
+        if (imap->found[i] != 0 ||
+            troupe__load_acquire(&bits(imap->stream->done)[i]) != 0)
+            return true;
+    return false;
+}
+
+/* The next slot that has ended; NO_SLOT: none. */
+static uint32_t
+found_take(troupe_imap *imap)
+{
+    struct troupe__stream *stream = imap->stream;
+    uint32_t i;
+
+    for (i = 0; i < stream->words; i++) {
+        uint32_t word = (imap->found_next + i) % stream->words;
+
+        if (troupe__load_relaxed(&bits(stream->done)[word]) != 0)
+            imap->found[word] |= troupe__exchange_seq_cst(
+                &bits(stream->done)[word], UINT64_C(0));
+        while (imap->found[word] != 0) {
+            unsigned bit = (unsigned)__builtin_ctzll(imap->found[word]);
+            uint32_t index = word * WORD_BITS + bit;
+
+            imap->found[word] &= imap->found[word] - 1;
+            if (index < stream->window &&
+                has_ended(troupe__load_acquire(
+                    &troupe__stream_slot(stream, index)->state))) {
+                imap->found_next =
+                    imap->found[word] != 0 ? word : (word + 1) % stream->words;
+                return index;
+            }
+        }
+    }
+    return NO_SLOT;
+}
+
+/* The pool was terminated: what has not begun never will. */
+static void
+cancel_ready(troupe_imap *imap)
+{
+    struct troupe__stream *stream = imap->stream;
+    uint32_t i;
+
+    for (i = 0; i < stream->window; i++) {
+        struct troupe__task_slot *slot = troupe__stream_slot(stream, i);
+        uint64_t state = troupe__load_acquire(&slot->state);
+
+        if (state_kind(state) != TROUPE__SLOT_READY)
+            continue;
+        /* It was never begun: pid and attempts are not to tell otherwise. */
+        if (troupe__cas_seq_cst(&slot->state, &state,
+                                TROUPE__SLOT_WORD(TROUPE__SLOT_CANCELLED))) {
+            slot->attempt--;
+            bit_set(stream->done, i);
+        }
+    }
+}
+
+static const char *
+message_of(uint64_t kind, const struct troupe__task_slot *slot)
+{
+    switch (kind) {
+    case TROUPE__SLOT_VALUE:
+        return "";
+    case TROUPE__SLOT_ERROR:
+        return slot->message[0] != '\0' ? slot->message
+                                        : troupe_strerror(slot->status);
+    case TROUPE__SLOT_LOST:
+        return troupe_strerror(-TROUPE_EWORKERLOST);
+    default:
+        return "cancelled";
+    }
+}
+
+static void
+give(troupe_imap *imap, uint32_t index, troupe_result *result)
+{
+    struct troupe__task_slot *slot = troupe__stream_slot(imap->stream, index);
+    uint64_t kind = state_kind(troupe__load_acquire(&slot->state));
+
+    memset(result, 0, sizeof(*result));
+    result->index = slot->index;
+    result->user = slot->user;
+    result->attempts = slot->attempt;
+    result->pid = slot->pid;
+    slot->message[sizeof(slot->message) - 1] = '\0';
+    result->message = message_of(kind, slot);
+    imap->kept = true;
+    switch (kind) {
+    case TROUPE__SLOT_VALUE:
+        if (slot->block != 0)
+            result->data = troupe__block_at(slot->block);
+        else if (slot->value_size != 0)
+            result->data = slot->value_inline;
+        result->size = (size_t)slot->value_size;
+        imap->kept = result->data == NULL;
+        break;
+    case TROUPE__SLOT_ERROR:
+        result->status = slot->status;
+        break;
+    case TROUPE__SLOT_LOST:
+        result->status = -TROUPE_EWORKERLOST;
+        result->signal = slot->signal;
+        break;
+    default:
+        result->status = -ECANCELED;
+        break;
+    }
+    /* So that it is not found once more. */
+    troupe__store_release(&slot->state, TROUPE__SLOT_WORD(TROUPE__SLOT_FREE));
+    imap->given_slot = index;
+    imap->given++;
+}
+
+/* Whether the iterator's thread has something to do. Lock held. */
+static bool
+has_news(void *arg)
+{
+    troupe_imap *imap = arg;
+
+    if (imap->control->pool->state == TROUPE__POOL_TERMINATED)
+        cancel_ready(imap);
+    return found_any(imap);
+}
+
+static int
+next(struct troupe__thread *self, troupe_imap *imap, troupe_result *result,
+     troupe_deadline deadline)
+{
+    struct troupe__pool_control *control = imap->control;
+    int status;
+
+    given_release(self, imap);
+    for (;;) {
+        uint32_t index;
+
+        if (troupe__load_acquire(&control->pool->state) ==
+                TROUPE__POOL_TERMINATED &&
+            imap->source_status == 0)
+            imap->source_status = TROUPE_END;
+        feed(self, imap);
+        index = found_take(imap);
+        if (index != NO_SLOT) {
+            give(imap, index, result);
+            (void)troupe__ticker_tick(&imap->ticker, false);
+            return 0;
+        }
+        if (imap->given == imap->taken && imap->source_status != 0) {
+            (void)troupe__ticker_tick(&imap->ticker, true);
+            return imap->source_status;
+        }
+        status = troupe__crew_wait(control, self, deadline, &imap->ticker,
+                                   has_news, imap);
+        if (status < 0)
+            return status;
+    }
+}
+
+/* The caller's thread, if it may use the iterator. */
+static struct troupe__thread *
+enter(const troupe_imap *imap, int *ret_error)
+{
+    struct troupe__thread *self;
+
+    troupe__detail_clear();
+    self = troupe__thread_enter(ret_error);
+    if (self == NULL)
+        return NULL;
+    if (imap->member.number != self->member ||
+        imap->member.generation != self->slot->member_generation) {
+        *ret_error = -EXDEV;
+        return NULL;
+    }
+    return self;
+}
+
+int
+troupe_imap_next(troupe_imap *imap, troupe_result *ret_result,
+                 troupe_deadline deadline)
+{
+    struct troupe__thread *self;
+    int status;
+
+    if (imap == NULL || ret_result == NULL)
+        return -EINVAL;
+    self = enter(imap, &status);
+    if (self == NULL)
+        return status;
+    if (imap->control == NULL)
+        return troupe__detail(-EINVAL, "the pool was freed");
+    return next(self, imap, ret_result, deadline);
+}
+
+int
+troupe_imap_take(troupe_imap *imap, void **ret_data)
+{
+    struct troupe__task_slot *slot;
+    struct troupe__thread *self;
+    void *data;
+    int status;
+
+    if (imap == NULL || ret_data == NULL)
+        return -EINVAL;
+    self = enter(imap, &status);
+    if (self == NULL)
+        return status;
+    if (imap->control == NULL)
+        return troupe__detail(-EINVAL, "the pool was freed");
+    if (imap->given_slot == NO_SLOT || imap->kept)
+        return -ENOENT;
+    slot = troupe__stream_slot(imap->stream, imap->given_slot);
+    if (slot->block != 0) {
+        data = troupe__block_at(slot->block);
+        if (!troupe__block_pass(data, troupe__owner_held(slot),
+                                troupe__owner_given(self)))
+            return -ENOENT;
+        slot->block = 0;
+    } else {
+        data = troupe__block_new(self, (size_t)slot->value_size,
+                                 troupe__owner_given(self), NULL);
+        if (data == NULL)
+            return -ENOMEM;
+        memcpy(data, slot->value_inline, (size_t)slot->value_size);
+    }
+    imap->kept = true;
+    *ret_data = data;
+    return 0;
+}
+
+/* Ending. */
+
+static bool
+runs_here(const struct troupe__pool_worker *worker, void *arg)
+{
+    const struct troupe__stream *stream = arg;
+    uint64_t tag = troupe__load_acquire(&worker->tag);
+    uint32_t i;
+
+    if (tag == 0 ||
+        troupe__load_seq_cst(&worker->job) != troupe__family_offset(stream))
+        return false;
+    for (i = 0; i < stream->window; i++)
+        if (troupe__load_acquire(&troupe__stream_slot(stream, i)->state) ==
+            (tag | TROUPE__SLOT_WORD(TROUPE__SLOT_RUNNING)))
+            return true;
+    return false;
+}
+
+int
+troupe_imap_free(troupe_imap *imap)
+{
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    troupe_imap **link;
+    int status;
+
+    if (imap == NULL)
+        return 0;
+    self = enter(imap, &status);
+    if (self == NULL)
+        return status;
+    control = imap->control;
+    if (control != NULL) {
+        (void)pthread_mutex_lock(&control->lock);
+        imap->cancelled = true;
+        troupe__store_seq_cst(&imap->stream->job.cancelled, 1u);
+        cancel_ready(imap);
+        troupe__crew_kill(control, self, runs_here, imap->stream);
+        for (link = &control->streams; *link != imap; link = &(*link)->next)
+            ;
+        *link = imap->next;
+        troupe__pool_job_end(control, self, imap->place);
+        troupe__crew_look(control, self);
+        (void)pthread_mutex_unlock(&control->lock);
+    }
+    local_free(imap);
+    return 0;
+}

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The creator's side of a map.
+ */
+#include "pool.h"
+
+#include "heap/detail.h"
+#include "heap/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(sizeof(troupe_map_options) == 72, "no padding at the end");
+_Static_assert(sizeof(troupe_map_report) == 72, "no padding at the end");
+
+/* What the caller gave. */
+struct request {
+    troupe_map_function *function;
+    const char *items;
+    char *results;
+    size_t count;
+    size_t item_size;
+    size_t result_size;
+    troupe_map_options o;
+};
+
+/* Where the parts of a job stand behind it. */
+struct parts {
+    size_t states;
+    size_t statuses;
+    size_t context;
+    size_t items;
+    size_t results;
+    size_t total;
+};
+
+static int
+request_check(const struct request *r)
+{
+    size_t bytes;
+
+    if (r->function == NULL)
+        return troupe__detail(-EINVAL, "the function is NULL");
+    if (r->count > TROUPE_POOL_MAX_TASKS)
+        return troupe__detail(-EINVAL, "%zu tasks", r->count);
+    if ((r->items != NULL) != (r->item_size != 0))
+        return troupe__detail(-EINVAL, "items without their size, or the size "
+                                       "without items");
+    if ((r->results != NULL) != (r->result_size != 0))
+        return troupe__detail(-EINVAL, "results without their size, or the "
+                                       "size without results");
+    if (__builtin_mul_overflow(r->count, r->item_size, &bytes) ||
+        __builtin_mul_overflow(r->count, r->result_size, &bytes))
+        return troupe__detail(-EINVAL, "the sizes overflow");
+    if (r->o.report != NULL && r->o.report->size != sizeof(*r->o.report))
+        return troupe__detail(-EINVAL, "a report of size %zu",
+                              r->o.report->size);
+    if (r->o.context == NULL && r->o.context_size != 0)
+        return troupe__detail(-EINVAL, "a size without its context");
+    return troupe__pool_context_check(r->o.context, r->o.context_size);
+}
+
+/* Adds a part, aligned to 64. False: too large. */
+static bool
+part_add(size_t *total, size_t size, size_t *ret_at)
+{
+    *ret_at = *total;
+    return !__builtin_add_overflow(*total, size, total) &&
+           !__builtin_add_overflow(*total, (size_t)63, total) &&
+           (*total &= ~(size_t)63, true);
+}
+
+static bool
+is_inside(const void *array, size_t size)
+{
+    return array == NULL || troupe_heap_contains(array, size);
+}
+
+static bool
+parts_plan(const struct request *r, uint32_t cells, struct parts *p)
+{
+    size_t items = r->count * r->item_size;
+    size_t results = r->count * r->result_size;
+
+    p->total =
+        sizeof(struct troupe__bulk) + cells * sizeof(struct troupe__cell);
+    return part_add(&p->total, r->count, &p->states) &&
+           part_add(&p->total, r->count * sizeof(int32_t), &p->statuses) &&
+           part_add(&p->total, r->o.context_size, &p->context) &&
+           part_add(&p->total, is_inside(r->items, items) ? 0 : items,
+                    &p->items) &&
+           part_add(&p->total, is_inside(r->results, results) ? 0 : results,
+                    &p->results);
+}
+
+/* Makes the job and enters it in the list and the table. Lock held. */
+static int
+begin(struct troupe__pool_control *control, struct troupe__thread *self,
+      struct request *r, struct troupe__map *map)
+{
+    uint32_t cells = control->pool->processes;
+    size_t items = r->count * r->item_size;
+    struct troupe__bulk *bulk;
+    struct parts p;
+    char *base;
+    int status;
+
+    if (control->pool->state != TROUPE__POOL_OPEN)
+        return troupe__detail(-ESHUTDOWN, "the pool is closed");
+    if (!parts_plan(r, cells, &p))
+        return -ENOMEM;
+    status = troupe__pool_job_new(control, self, p.total, p.states + r->count,
+                                  &map->place, &bulk);
+    if (status < 0)
+        return status;
+    base = (char *)bulk;
+    bulk->job.kind = TROUPE__JOB_BULK;
+    bulk->job.function = (uint64_t)(uintptr_t)r->function;
+    bulk->job.context = (uint64_t)(uintptr_t)r->o.context;
+    if (r->o.context_size != 0) {
+        memcpy(base + p.context, r->o.context, r->o.context_size);
+        bulk->job.context = (uint64_t)(uintptr_t)(base + p.context);
+    }
+    bulk->items = (uint64_t)(uintptr_t)r->items;
+    if (!is_inside(r->items, items)) {
+        memcpy(base + p.items, r->items, items);
+        bulk->items = (uint64_t)(uintptr_t)(base + p.items);
+    }
+    bulk->results = (uint64_t)(uintptr_t)r->results;
+    if (!is_inside(r->results, r->count * r->result_size))
+        bulk->results = (uint64_t)(uintptr_t)(base + p.results);
+    bulk->item_size = r->item_size;
+    bulk->result_size = r->result_size;
+    bulk->states = (uint64_t)(uintptr_t)(base + p.states);
+    bulk->statuses = (uint64_t)(uintptr_t)(base + p.statuses);
+    bulk->count = (uint32_t)r->count;
+    bulk->cells = cells;
+    map->bulk = bulk;
+    map->retries = r->o.retries;
+    map->lost_task = UINT32_MAX;
+    map->next = control->maps;
+    control->maps = map;
+    troupe__pool_job_publish(control, map->place, bulk);
+    return 0;
+}
+
+/* Settling. */
+
+/* How often this task has now been interrupted; 0: no memory to count. */
+static uint32_t
+interrupted_count(struct troupe__map *map, uint32_t task)
+{
+    size_t i;
+
+    for (i = 0; i < map->interrupted_count; i++)
+        if (map->interrupted[i].task == task)
+            return ++map->interrupted[i].times;
+    if (map->interrupted_count == map->interrupted_room) {
+        size_t room = map->interrupted_room * 2 + 16;
+        struct troupe__interrupted *more =
+            reallocarray(map->interrupted, room, sizeof(*more));
+
+        if (more == NULL)
+            return 0;
+        map->interrupted = more;
+        map->interrupted_room = room;
+    }
+    map->interrupted[map->interrupted_count].task = task;
+    map->interrupted[map->interrupted_count++].times = 1;
+    return 1;
+}
+
+/* Puts a task that a dead worker took back to the front of its range, from
+ * where anybody steals it. */
+static void
+put_back(struct troupe__cell *cell, uint32_t task)
+{
+    uint64_t range = troupe__load_acquire(&cell->range);
+    uint64_t back;
+
+    do {
+        uint32_t end = troupe__range_end(range);
+
+        /* Thieves, the only others, change nothing but the end; and an empty
+         * range ends where it begins or before. */
+        back = troupe__range(task, end > task ? end : task + 1);
+    } while (!troupe__cas_seq_cst(&cell->range, &range, back));
+}
+
+static void
+state_end(struct troupe__bulk *bulk, uint32_t task, enum troupe__task_state end)
+{
+    uint8_t pending = TROUPE__TASK_PENDING;
+
+    (void)troupe__cas_seq_cst(&troupe__bulk_states(bulk)[task], &pending,
+                              (uint8_t)end);
+}
+
+static void
+interrupt(struct troupe__pool_control *control, struct troupe__map *map,
+          struct troupe__cell *cell, uint32_t task,
+          const struct troupe__casualty *dead)
+{
+    uint32_t times;
+
+    /* It was meant for another job, which the worker had just left. */
+    if (dead->killed) {
+        put_back(cell, task);
+        return;
+    }
+    troupe__store_relaxed(&control->pool->tasks_interrupted,
+                          control->pool->tasks_interrupted + 1);
+    times = interrupted_count(map, task);
+    if (times != 0 && times <= map->retries) {
+        map->retried++;
+        put_back(cell, task);
+        return;
+    }
+    if (task < map->lost_task) {
+        map->lost_task = task;
+        map->lost_pid = dead->pid;
+        map->lost_signal = troupe__code_signal(dead->code);
+    }
+    state_end(map->bulk, task, TROUPE__TASK_LOST);
+}
+
+void
+troupe__map_settle(struct troupe__pool_control *control,
+                   struct troupe__map *map, const struct troupe__casualty *dead)
+{
+    struct troupe__bulk *bulk = map->bulk;
+    struct troupe__cell *cell = &bulk->cell[dead->index];
+    uint64_t current = troupe__load_acquire(&cell->current);
+    uint64_t task = (current >> 1) - 1;
+
+    map->suspect = true;
+    if (current != 0 && task < bulk->count && !map->cancelled &&
+        control->pool->state != TROUPE__POOL_TERMINATED &&
+        troupe__load_acquire(&troupe__bulk_states(bulk)[task]) ==
+            TROUPE__TASK_PENDING) {
+        if (current & TROUPE__CURRENT_BEGUN)
+            interrupt(control, map, cell, (uint32_t)task, dead);
+        else if (troupe__range_begin(troupe__load_acquire(&cell->range)) ==
+                 task + 1)
+            put_back(cell, (uint32_t)task); /* taken, not begun */
+    }
+    troupe__store_release(&cell->current, UINT64_C(0));
+    if (cell->claims & 1)
+        troupe__store_release(&cell->claims, cell->claims + 1);
+}
+
+/* Completion. */
+
+static uint64_t
+ended_count(void *arg)
+{
+    const struct troupe__map *map = arg;
+    uint64_t ended = 0;
+    uint32_t i;
+
+    /* Counts die with workers, the end does not. */
+    if (map->finished)
+        return map->bulk->count;
+    /* acquire: the results behind the count. */
+    for (i = 0; i < map->bulk->cells; i++)
+        ended += troupe__load_acquire(&map->bulk->cell[i].ended);
+    return ended;
+}
+
+/* Whether a worker has no task of the job, nor a claim on its way. */
+static bool
+cell_quiet(const struct troupe__bulk *bulk, const struct troupe__cell *cell)
+{
+    uint64_t current;
+
+    /* In this order: `current` is set before the range is changed. */
+    if (!troupe__range_empty(troupe__load_seq_cst(&cell->range)))
+        return false;
+    current = troupe__load_seq_cst(&cell->current);
+    return (current == 0 || (current >> 1) - 1 >= bulk->count ||
+            troupe__load_acquire(&troupe__bulk_states(
+                bulk)[(current >> 1) - 1]) != TROUPE__TASK_PENDING) &&
+           (troupe__load_seq_cst(&cell->claims) & 1) == 0;
+}
+
+/* Whether nobody has anything of the job, nor can get it. A range moves from
+ * cell to cell only with its receiver's count of claims: when those stand still
+ * between two looks at all cells, nothing was missed. */
+static bool
+is_quiet(const struct troupe__bulk *bulk)
+{
+    uint64_t claims[2] = {0, 0};
+    unsigned look;
+    uint32_t i;
+
+    if ((uint32_t)troupe__load_seq_cst(&bulk->cursor) < bulk->count)
+        return false;
+    for (look = 0; look < 2; look++) {
+        for (i = 0; i < bulk->cells; i++) {
+            claims[look] += troupe__load_seq_cst(&bulk->cell[i].claims);
+            if (!cell_quiet(bulk, &bulk->cell[i]))
+                return false;
+        }
+    }
+    return claims[0] == claims[1];
+}
+
+static bool
+any_pending(const struct troupe__bulk *bulk)
+{
+    return memchr(troupe__bulk_states(bulk), TROUPE__TASK_PENDING,
+                  bulk->count) != NULL;
+}
+
+struct waiting {
+    struct troupe__pool_control *control;
+    struct troupe__map *map;
+};
+
+/* Whether the call has nothing more to wait for. Lock held. */
+static bool
+is_done(void *arg)
+{
+    const struct waiting *waiting = arg;
+    struct troupe__map *map = waiting->map;
+    struct troupe__bulk *bulk = map->bulk;
+    uint64_t cursor;
+
+    if (!map->suspect)
+        return ended_count(map) == bulk->count ||
+               (waiting->control->pool->state == TROUPE__POOL_TERMINATED &&
+                troupe__crew_gone(waiting->control));
+    if (waiting->control->pool->state == TROUPE__POOL_TERMINATED)
+        return troupe__crew_gone(waiting->control);
+    if (!is_quiet(bulk))
+        return false;
+    if (!any_pending(bulk))
+        return true;
+    /* Claims have died with workers. Nobody has anything, so all that is
+     * pending can be offered once more. */
+    cursor = troupe__load_relaxed(&bulk->cursor);
+    troupe__store_seq_cst(&bulk->cursor, ((cursor >> 32) + 1) << 32);
+    troupe__pool_offer(waiting->control->pool, UINT32_MAX);
+    return false;
+}
+
+/* Giving up. */
+
+static bool
+has_task(const struct troupe__pool_worker *worker, void *arg)
+{
+    const struct troupe__bulk *bulk = arg;
+    const struct troupe__cell *cell = &bulk->cell[worker->index];
+    uint64_t current = troupe__load_seq_cst(&cell->current);
+
+    /* One that stands still inside a claim would go on with it later. */
+    return (troupe__load_seq_cst(&cell->claims) & 1) != 0 ||
+           (current != 0 && (current >> 1) - 1 < bulk->count &&
+            troupe__load_acquire(&troupe__bulk_states(
+                bulk)[(current >> 1) - 1]) == TROUPE__TASK_PENDING);
+}
+
+/*
+ * Ends a map before its time. First nobody gets a task any more: `cancelled`
+ * stands before the cells are looked at, and a worker looks at it before and
+ * after it moves a range. Then who has one is killed. What is pending after
+ * that is with nobody.
+ */
+static void
+cancel(struct troupe__pool_control *control, struct troupe__thread *self,
+       struct troupe__map *map)
+{
+    struct troupe__bulk *bulk = map->bulk;
+    uint64_t cursor = troupe__load_relaxed(&bulk->cursor);
+    unsigned spins;
+    uint32_t i;
+
+    map->cancelled = true;
+    (void)troupe__exchange_seq_cst(&bulk->job.cancelled, 1u);
+    while (!troupe__cas_seq_cst(&bulk->cursor, &cursor,
+                                (cursor & ~(uint64_t)UINT32_MAX) | bulk->count))
+        ;
+    for (i = 0; i < bulk->cells; i++) {
+        struct troupe__cell *cell = &bulk->cell[i];
+
+        /* A few instructions, for one that runs. */
+        for (spins = 0;
+             spins < 1000 && (troupe__load_seq_cst(&cell->claims) & 1) != 0;
+             spins++)
+            troupe__cpu_relax();
+        /* The exchange, which comes before or after the worker's taking: after
+         * it, `current` names the task. */
+        (void)troupe__exchange_seq_cst(&cell->range, UINT64_C(0));
+    }
+    troupe__crew_kill(control, self, has_task, bulk);
+    troupe__crew_look(control, self);
+    for (i = 0; i < bulk->count; i++)
+        if (troupe__bulk_states(bulk)[i] == TROUPE__TASK_PENDING)
+            state_end(bulk, i, TROUPE__TASK_CANCELLED);
+}
+
+/* The tally. */
+
+static int
+status_of(const struct troupe__bulk *bulk, size_t task)
+{
+    switch (troupe__load_acquire(&troupe__bulk_states(bulk)[task])) {
+    case TROUPE__TASK_VALUE:
+        return 0;
+    case TROUPE__TASK_ERROR:
+        return ((const int32_t *)(uintptr_t)bulk->statuses)[task];
+    case TROUPE__TASK_LOST:
+        return -TROUPE_EWORKERLOST;
+    default:
+        return -ECANCELED;
+    }
+}
+
+static void
+tally(struct troupe__map *map, bool clean, const struct request *r,
+      troupe_map_report *report)
+{
+    const struct troupe__bulk *bulk = map->bulk;
+    size_t i;
+
+    memset(report, 0, sizeof(*report));
+    report->size = sizeof(*report);
+    report->first = UINT64_MAX;
+    report->values = r->count;
+    for (i = 0; !clean && i < r->count; i++) {
+        if (troupe__bulk_states(bulk)[i] == TROUPE__TASK_VALUE)
+            continue;
+        report->values--;
+        switch (troupe__bulk_states(bulk)[i]) {
+        case TROUPE__TASK_ERROR:
+            report->errors++;
+            break;
+        case TROUPE__TASK_LOST:
+            report->lost++;
+            break;
+        default:
+            report->cancelled++;
+            break;
+        }
+        if (report->first == UINT64_MAX) {
+            report->first = i;
+            report->first_status = status_of(bulk, i);
+        }
+        if (r->results != NULL)
+            memset((char *)(uintptr_t)bulk->results + i * r->result_size, 0,
+                   r->result_size);
+    }
+    report->retried = map->retried;
+    report->workers_lost = map->workers_lost;
+    report->lost_pid = map->lost_pid;
+    report->lost_signal = map->lost_signal;
+}
+
+/* Hands the results over and takes the job back. Lock held. */
+static void
+end(struct troupe__pool_control *control, struct troupe__thread *self,
+    struct request *r, struct troupe__map *map, troupe_map_report *report)
+{
+    const struct troupe__bulk *bulk = map->bulk;
+    struct troupe__map **link;
+    uint64_t failed = 0;
+    bool clean;
+    size_t i;
+
+    for (i = 0; i < bulk->cells; i++)
+        failed += troupe__load_relaxed(&bulk->cell[i].failed);
+    clean = failed == 0 && !map->suspect && !map->cancelled;
+    tally(map, clean, r, report);
+    if (r->results != NULL && bulk->results != (uint64_t)(uintptr_t)r->results)
+        memcpy(r->results, (const void *)(uintptr_t)bulk->results,
+               r->count * r->result_size);
+    for (i = 0; r->o.statuses != NULL && i < r->count; i++)
+        r->o.statuses[i] = clean ? 0 : status_of(bulk, i);
+    for (link = &control->maps; *link != map; link = &(*link)->next)
+        ;
+    *link = map->next;
+    troupe__pool_job_end(control, self, map->place);
+    free(map->interrupted);
+}
+
+static int
+run(struct troupe__pool_control *control, struct troupe__thread *self,
+    struct request *r, troupe_deadline deadline, troupe_map_report *report)
+{
+    struct troupe__map map = {.next = NULL};
+    struct waiting waiting = {control, &map};
+    struct troupe__ticker ticker;
+    int status;
+
+    status = troupe__ticker_begin(&ticker, r->o.progress, r->o.progress_arg,
+                                  r->o.bar, r->count, ended_count, &map);
+    if (status < 0)
+        return status;
+    (void)pthread_mutex_lock(&control->lock);
+    status = begin(control, self, r, &map);
+    (void)pthread_mutex_unlock(&control->lock);
+    if (status < 0) {
+        troupe__ticker_end(&ticker);
+        return status;
+    }
+    troupe__pool_offer(control->pool, UINT32_MAX);
+    status =
+        troupe__crew_wait(control, self, deadline, &ticker, is_done, &waiting);
+    (void)pthread_mutex_lock(&control->lock);
+    map.finished =
+        status == 0 && !(control->pool->state == TROUPE__POOL_TERMINATED &&
+                         any_pending(map.bulk));
+    if (!map.finished)
+        cancel(control, self, &map);
+    (void)pthread_mutex_unlock(&control->lock);
+    (void)troupe__ticker_tick(&ticker, true);
+    troupe__ticker_end(&ticker);
+    (void)pthread_mutex_lock(&control->lock);
+    end(control, self, r, &map, report);
+    (void)pthread_mutex_unlock(&control->lock);
+    if (status < 0)
+        return status;
+    if (!map.finished)
+        return troupe__detail(-ESHUTDOWN, "the pool was terminated");
+    return report->values == r->count ? 0 : TROUPE_TASKS_FAILED;
+}
+
+int
+troupe_pool_map(troupe_pool *pool, troupe_map_function *function,
+                const void *items, size_t count, size_t item_size,
+                void *results, size_t result_size,
+                const troupe_map_options *options, troupe_deadline deadline)
+{
+    struct troupe__pool_control *control;
+    troupe_map_report report = {.size = sizeof(report), .first = UINT64_MAX};
+    struct troupe__thread *self;
+    struct request r = {.function = function,
+                        .items = items,
+                        .results = results,
+                        .count = count,
+                        .item_size = item_size,
+                        .result_size = result_size};
+    int status;
+
+    control = troupe__pool_enter(pool, &self, &status);
+    if (control == NULL)
+        return status;
+    status = troupe__options_copy(&r.o, sizeof(r.o), options);
+    if (status == 0)
+        status = troupe__options_unknown(r.o.reserved_, sizeof(r.o.reserved_));
+    if (status == 0)
+        status = request_check(&r);
+    if (status < 0)
+        return status;
+    if (troupe__load_acquire(&pool->state) != TROUPE__POOL_OPEN)
+        return troupe__detail(-ESHUTDOWN, "the pool is closed");
+    if (count != 0)
+        status = run(control, self, &r, deadline, &report);
+    if (r.o.report != NULL)
+        *r.o.report = report;
+    return status;
+}

@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool.h"
+
+#include "base/math.h"
+#include "heap/alloc.h"
+#include "heap/detail.h"
+#include "heap/directory.h"
+#include "heap/options.h"
+#include "heap/slot.h"
+#include "os/processors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(sizeof(troupe_pool_options) == 32, "no padding at the end");
+_Static_assert(sizeof(troupe_pool_info) == 40, "no padding at the end");
+
+/* The pools that this process has made; a fork child has copies, which their
+ * member tells from its own. */
+static struct troupe__pool_control *controls;
+static pthread_mutex_t controls_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int once_error;
+
+static void
+before_fork(void)
+{
+    (void)pthread_mutex_lock(&controls_lock);
+}
+
+static void
+after_fork(void)
+{
+    (void)pthread_mutex_unlock(&controls_lock);
+}
+
+static void
+set_up(void)
+{
+    once_error = pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+bool
+troupe__pool_is_creator(const struct troupe__pool_control *control,
+                        const struct troupe__thread *self)
+{
+    return control->member.number == self->member &&
+           control->member.generation == self->slot->member_generation;
+}
+
+troupe_pool *
+troupe__pool_check(const void *address)
+{
+    return address == NULL ? NULL
+                           : troupe__object_check(address, TROUPE__KIND_POOL);
+}
+
+struct troupe__pool_control *
+troupe__pool_enter(const troupe_pool *pool, struct troupe__thread **ret_self,
+                   int *ret_error)
+{
+    struct troupe__pool_control *control;
+
+    troupe__detail_clear();
+    *ret_self = troupe__thread_enter(ret_error);
+    if (*ret_self == NULL)
+        return NULL;
+    *ret_error = -EINVAL;
+    if (troupe__pool_check(pool) == NULL)
+        return NULL;
+    *ret_error = troupe__detail(-EXDEV, "the pool was made by another process");
+    if (pool->member != (*ret_self)->member ||
+        pool->member_generation != (*ret_self)->slot->member_generation)
+        return NULL;
+    (void)pthread_mutex_lock(&controls_lock);
+    for (control = controls; control != NULL; control = control->next)
+        if (control->pool == pool &&
+            troupe__pool_is_creator(control, *ret_self))
+            break;
+    (void)pthread_mutex_unlock(&controls_lock);
+    return control;
+}
+
+static void
+control_free(struct troupe__pool_control *control)
+{
+    struct troupe__pool_control **link;
+
+    (void)pthread_mutex_lock(&controls_lock);
+    for (link = &controls; *link != NULL; link = &(*link)->next) {
+        if (*link == control) {
+            *link = control->next;
+            break;
+        }
+    }
+    (void)pthread_mutex_unlock(&controls_lock);
+    (void)pthread_mutex_destroy(&control->lock);
+    free(control->crew);
+    free(control);
+}
+
+static struct troupe__pool_control *
+control_new(struct troupe__thread *self, const troupe_pool_options *o)
+{
+    struct troupe__pool_control *control = calloc(1, sizeof(*control));
+
+    if (control == NULL)
+        return NULL;
+    control->crew = calloc(o->processes, sizeof(*control->crew));
+    if (control->crew == NULL ||
+        pthread_mutex_init(&control->lock, NULL) != 0) {
+        free(control->crew);
+        free(control);
+        return NULL;
+    }
+    control->member.number = self->member;
+    control->member.generation = self->slot->member_generation;
+    (void)snprintf(control->name, sizeof(control->name), "%s",
+                   o->name != NULL ? o->name : "PoolWorker");
+    (void)pthread_mutex_lock(&controls_lock);
+    control->next = controls;
+    controls = control;
+    (void)pthread_mutex_unlock(&controls_lock);
+    return control;
+}
+
+static int
+options_get(troupe_pool_options *o, const troupe_pool_options *given)
+{
+    int status = troupe__options_copy(o, sizeof(*o), given);
+
+    if (status == 0)
+        status = troupe__options_unknown(o->reserved_, sizeof(o->reserved_));
+    if (status < 0)
+        return status;
+    if (o->processes > TROUPE_POOL_MAX_PROCESSES)
+        return troupe__detail(-EINVAL, "%u processes", o->processes);
+    if (o->processes == 0)
+        o->processes = troupe__processors();
+    if (o->processes > TROUPE_POOL_MAX_PROCESSES)
+        o->processes = TROUPE_POOL_MAX_PROCESSES;
+    return 0;
+}
+
+/* The object, for the whole family, without processes. */
+static troupe_pool *
+object_new(struct troupe__thread *self, const troupe_pool_options *o)
+{
+    size_t size =
+        sizeof(troupe_pool) + o->processes * sizeof(struct troupe__pool_worker);
+    troupe_pool *pool =
+        troupe__object_new(self, TROUPE__KIND_POOL, size, size, o->name);
+    uint32_t i;
+
+    if (pool == NULL)
+        return NULL;
+    pool->processes = o->processes;
+    pool->member = self->member;
+    pool->member_generation = self->slot->member_generation;
+    for (i = 0; i < o->processes; i++)
+        pool->workers[i].index = i;
+    return troupe__object_publish(self, pool) == 0 ? pool : NULL;
+}
+
+int
+troupe_pool_new(troupe_pool **ret_pool, const troupe_pool_options *options)
+{
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    troupe_pool_options o;
+    int status;
+
+    troupe__detail_clear();
+    if (ret_pool == NULL)
+        return troupe__detail(-EINVAL, "ret_pool is NULL");
+    status = options_get(&o, options);
+    if (status < 0)
+        return status;
+    self = troupe__thread_enter(&status);
+    if (self == NULL)
+        return status;
+    if (pthread_once(&once, set_up) != 0 || once_error != 0)
+        return troupe__detail(-ENOMEM, "handlers of fork");
+    control = control_new(self, &o);
+    if (control == NULL)
+        return troupe__detail(-ENOMEM, "memory for a pool");
+    control->pool = object_new(self, &o);
+    if (control->pool == NULL) {
+        control_free(control);
+        return troupe__detail(-ENOMEM, "a pool of %u workers", o.processes);
+    }
+    (void)pthread_mutex_lock(&control->lock);
+    status = troupe__crew_fill(control);
+    (void)pthread_mutex_unlock(&control->lock);
+    if (troupe__load_relaxed(&control->pool->alive) == 0) {
+        troupe__pool_destroy(self, control->pool);
+        control_free(control);
+        return status;
+    }
+    troupe__detail_clear();
+    *ret_pool = control->pool;
+    return 0;
+}
+
+void
+troupe__pool_offer(troupe_pool *pool, uint32_t count)
+{
+    (void)troupe__fetch_add_seq_cst(&pool->work.submitted, 1u);
+    troupe__eventword_signal(&pool->work.event, count);
+}
+
+static void
+state_raise(struct troupe__pool_control *control, enum troupe__pool_state state)
+{
+    troupe_pool *pool = control->pool;
+
+    if (troupe__load_relaxed(&pool->state) < (uint32_t)state)
+        troupe__store_seq_cst(&pool->state, (uint32_t)state);
+    troupe__pool_offer(pool, UINT32_MAX);
+    troupe__eventword_signal(&pool->news.event, UINT32_MAX);
+}
+
+int
+troupe_pool_close(troupe_pool *pool)
+{
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    int status;
+
+    control = troupe__pool_enter(pool, &self, &status);
+    if (control == NULL)
+        return status;
+    (void)pthread_mutex_lock(&control->lock);
+    state_raise(control, TROUPE__POOL_CLOSED);
+    (void)pthread_mutex_unlock(&control->lock);
+    return 0;
+}
+
+static void
+terminate(struct troupe__pool_control *control)
+{
+    uint32_t i;
+
+    state_raise(control, TROUPE__POOL_TERMINATED);
+    for (i = 0; i < control->pool->processes; i++) {
+        if (control->crew[i].process == NULL)
+            continue;
+        control->crew[i].killed = true;
+        (void)troupe_process_kill(control->crew[i].process);
+    }
+    /* Who waits for something else than a worker's death looks again. */
+    troupe__eventword_signal(&control->pool->news.event, UINT32_MAX);
+}
+
+int
+troupe_pool_terminate(troupe_pool *pool)
+{
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    int status;
+
+    control = troupe__pool_enter(pool, &self, &status);
+    if (control == NULL)
+        return status;
+    (void)pthread_mutex_lock(&control->lock);
+    terminate(control);
+    (void)pthread_mutex_unlock(&control->lock);
+    return 0;
+}
+
+static bool
+is_gone(void *arg)
+{
+    return troupe__crew_gone(arg);
+}
+
+int
+troupe_pool_join(troupe_pool *pool, troupe_deadline deadline)
+{
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    int status;
+
+    control = troupe__pool_enter(pool, &self, &status);
+    if (control == NULL)
+        return status;
+    if (troupe__load_acquire(&pool->state) == TROUPE__POOL_OPEN)
+        return troupe__detail(-EBUSY, "the pool is neither closed nor "
+                                      "terminated");
+    return troupe__crew_wait(control, self, deadline, NULL, is_gone, control);
+}
+
+int
+troupe_pool_free(troupe_pool *pool)
+{
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    troupe_imap *imap;
+    uint32_t stoppable;
+    int status;
+
+    if (pool == NULL)
+        return 0;
+    control = troupe__pool_enter(pool, &self, &status);
+    if (control == NULL)
+        return status;
+    (void)pthread_mutex_lock(&control->lock);
+    if (!troupe__crew_gone(control))
+        terminate(control);
+    (void)pthread_mutex_unlock(&control->lock);
+    /* Killed processes end; nothing is half freed because of a stop. */
+    stoppable = self->stoppable;
+    self->stoppable = 0;
+    do
+        status = troupe__crew_wait(control, self, TROUPE_FOREVER, NULL, is_gone,
+                                   control);
+    while (status < 0);
+    self->stoppable = stoppable;
+    (void)pthread_mutex_lock(&control->lock);
+    while ((imap = control->streams) != NULL) {
+        control->streams = troupe__imap_next_of(imap);
+        troupe__imap_orphan(imap);
+    }
+    (void)pthread_mutex_unlock(&control->lock);
+    troupe__pool_destroy(self, pool);
+    control_free(control);
+    return 0;
+}
+
+/* Jobs. */
+
+/* Whether some worker looks at a job. */
+static bool
+job_watched(const troupe_pool *pool, uint64_t offset)
+{
+    uint32_t i;
+
+    for (i = 0; i < pool->processes; i++)
+        if (troupe__load_seq_cst(&pool->workers[i].job) == offset)
+            return true;
+    return false;
+}
+
+static void
+job_free(struct troupe__thread *self, troupe_pool *pool, unsigned place)
+{
+    struct troupe__job *job = troupe__block_at(pool->records[place]);
+
+    if (troupe__block_owner(job) == troupe__owner_held(pool)) {
+        if (job->kind == TROUPE__JOB_STREAM)
+            troupe__stream_empty(self, (struct troupe__stream *)job);
+        (void)troupe__block_free(self, job, troupe__owner_held(pool));
+    }
+    troupe__store_release(&pool->records[place], 0u);
+}
+
+/* Frees ended jobs that nobody looks at any more. */
+static void
+jobs_sweep(struct troupe__thread *self, troupe_pool *pool)
+{
+    unsigned i;
+
+    for (i = 0; i < TROUPE__POOL_JOBS; i++)
+        if (pool->records[i] != 0 && pool->jobs[i] == 0 &&
+            !job_watched(pool, (uint64_t)pool->records[i] << 4))
+            job_free(self, pool, i);
+}
+
+int
+troupe__pool_job_new(struct troupe__pool_control *control,
+                     struct troupe__thread *self, size_t size, size_t cleared,
+                     unsigned *ret_place, void *ret_job)
+{
+    troupe_pool *pool = control->pool;
+    struct troupe__job *job;
+    unsigned place;
+
+    jobs_sweep(self, pool);
+    for (place = 0; place < TROUPE__POOL_JOBS; place++)
+        if (pool->records[place] == 0)
+            break;
+    if (place == TROUPE__POOL_JOBS)
+        return troupe__detail(-EBUSY, "%u maps and iterators are in use",
+                              TROUPE__POOL_JOBS);
+    size = (size_t)troupe__round_up(size, 64);
+    job = troupe__block_new(self, size, troupe__owner_held(pool),
+                            &pool->records[place]);
+    if (job == NULL) {
+        pool->records[place] = 0;
+        return troupe__detail(-ENOMEM, "%zu bytes of the heap for the job",
+                              size);
+    }
+    memset(job, 0, cleared);
+    job->size = size;
+    *ret_place = place;
+    memcpy(ret_job, &job, sizeof(job));
+    return 0;
+}
+
+void
+troupe__pool_job_publish(struct troupe__pool_control *control, unsigned place,
+                         const void *job)
+{
+    /* seq_cst: pairs with job_hold() of the workers. */
+    troupe__store_seq_cst(&control->pool->jobs[place],
+                          troupe__family_offset(job));
+}
+
+void
+troupe__pool_job_end(struct troupe__pool_control *control,
+                     struct troupe__thread *self, unsigned place)
+{
+    (void)troupe__exchange_seq_cst(&control->pool->jobs[place], UINT64_C(0));
+    jobs_sweep(self, control->pool);
+    if (troupe__load_relaxed(&control->pool->state) == TROUPE__POOL_CLOSED)
+        troupe__pool_offer(control->pool, UINT32_MAX); /* it may be the end */
+}
+
+void
+troupe__pool_destroy(struct troupe__thread *self, troupe_pool *pool)
+{
+    bool locked = troupe__directory_lock(self);
+    unsigned i;
+
+    for (i = 0; i < TROUPE__POOL_JOBS; i++) {
+        pool->jobs[i] = 0;
+        if (pool->records[i] != 0)
+            job_free(self, pool, i);
+    }
+    troupe__object_free(self, pool);
+    if (locked)
+        troupe__directory_unlock(self);
+}
+
+int
+troupe__pool_context_check(const void *context, size_t context_size)
+{
+    if (context_size == 0 && context != NULL &&
+        !troupe_heap_contains(context, 1))
+        return troupe__detail(-EFAULT, "the context is not in the heap, and "
+                                       "its size is not given");
+    return 0;
+}
+
+/* Figures. */
+
+int
+troupe_pool_info_get(troupe_pool *pool, troupe_pool_info *info)
+{
+    uint32_t i;
+
+    if (troupe__pool_check(pool) == NULL || info == NULL ||
+        info->size != sizeof(*info))
+        return -EINVAL;
+    info->processes = pool->processes;
+    info->alive = troupe__load_relaxed(&pool->alive);
+    info->busy = 0;
+    info->workers_lost = troupe__load_relaxed(&pool->workers_lost);
+    info->tasks_ended = troupe__load_relaxed(&pool->tasks_ended);
+    info->tasks_interrupted = troupe__load_relaxed(&pool->tasks_interrupted);
+    for (i = 0; i < pool->processes; i++) {
+        const struct troupe__pool_worker *w = &pool->workers[i];
+
+        info->tasks_ended += troupe__load_relaxed(&w->ended);
+        if (troupe__load_acquire(&w->tag) != 0 &&
+            troupe__load_relaxed(&w->busy) != 0)
+            info->busy++;
+    }
+    return 0;
+}
+
+int
+troupe_pool_workers(troupe_pool *pool, troupe_pool_worker *workers,
+                    size_t count, size_t *ret_count)
+{
+    uint32_t i;
+
+    if (troupe__pool_check(pool) == NULL || (workers == NULL && count != 0))
+        return -EINVAL;
+    for (i = 0; i < pool->processes && i < count; i++) {
+        const struct troupe__pool_worker *w = &pool->workers[i];
+
+        memset(&workers[i], 0, sizeof(workers[i]));
+        if (troupe__load_acquire(&w->tag) == 0)
+            continue;
+        workers[i].pid = troupe__load_relaxed(&w->pid);
+        workers[i].busy = troupe__load_relaxed(&w->busy) != 0;
+        workers[i].tasks_ended = troupe__load_relaxed(&w->ended);
+    }
+    if (ret_count != NULL)
+        *ret_count = pool->processes;
+    return 0;
+}
+
+/* Recovery: pools of dead creators. */
+
+static bool
+all_dead(const troupe_pool *pool)
+{
+    struct troupe__member_ref ref = {pool->member, pool->member_generation};
+    uint32_t i;
+
+    if (!troupe__member_dead(ref) || troupe__load_acquire(&pool->starting) != 0)
+        return false;
+    for (i = 0; i < pool->processes; i++) {
+        ref.number = pool->workers[i].member;
+        ref.generation = pool->workers[i].member_generation;
+        if (ref.number != 0 && !troupe__member_dead(ref))
+            return false;
+    }
+    return true;
+}
+
+static void
+recover(void *object, void *arg)
+{
+    struct troupe__thread *self = arg;
+    troupe_pool *pool = object;
+    unsigned i;
+
+    if (!all_dead(pool))
+        return;
+    for (i = 0; i < TROUPE__POOL_JOBS; i++)
+        if (pool->records[i] != 0)
+            job_free(self, pool, i);
+    troupe__object_free(self, pool);
+}
+
+/* The last of creator and workers to die takes the pool with it. */
+static void
+member_died(uint32_t number, uint32_t generation)
+{
+    struct troupe__thread *self = troupe__thread_self;
+
+    (void)number;
+    (void)generation;
+    if (!troupe__directory_lock(self))
+        return;
+    troupe__directory_walk(TROUPE__KIND_POOL, recover, self);
+    troupe__directory_unlock(self);
+}
+
+__attribute__((constructor)) static void
+pool_init(void)
+{
+    static const struct troupe__recovery recovery = {NULL, member_died, NULL};
+
+    troupe__recovery_add(&recovery);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the creator knows about its pool besides what lies in the heap, and what
+ * the files of this folder ask of each other.
+ */
+#ifndef TROUPE_SRC_POOL_POOL_H
+#define TROUPE_SRC_POOL_POOL_H
+
+#include "pool_layout.h"
+
+#include "base/atomic.h"
+#include "heap/family.h"
+#include "heap/member.h"
+
+#include <troupe/pool.h>
+#include <troupe/process.h>
+#include <troupe/progress.h>
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The process in one place of the worker table. */
+struct troupe__crew {
+    troupe_process *process; /* NULL: none */
+    bool killed;             /* by us: no loss */
+    int64_t start_at;        /* not before this */
+};
+
+/*
+ * The creator's private record of a pool. Everything is under `lock`, which is
+ * held while the dead are looked for and replaced, never while a thread waits
+ * for work to end.
+ */
+struct troupe__pool_control {
+    struct troupe__pool_control *next; /* under the list's lock */
+    troupe_pool *pool;
+    struct troupe__member_ref member; /* of the creator; constant */
+
+    pthread_mutex_t lock;
+    char name[32];
+    struct troupe__crew *crew;
+    uint64_t made;         /* workers, for their names */
+    uint32_t useless;      /* deaths in a row before anything was done */
+    bool dying;            /* a worker is dead, its process not yet gone */
+    int start_error;       /* of the last start */
+    int64_t failing_since; /* since when no start has succeeded; 0: it has */
+    int64_t look_at;       /* when to look again, whatever is heard */
+    struct troupe__map *maps;
+    troupe_imap *streams;
+};
+
+/* How often a task of a map was interrupted. */
+struct troupe__interrupted {
+    uint32_t task;
+    uint32_t times;
+};
+
+/* A map that its caller waits for: on that thread's stack. */
+struct troupe__map {
+    struct troupe__map *next;
+    struct troupe__bulk *bulk;
+    unsigned place; /* in the job table */
+    uint32_t retries;
+    /* A worker has died since the map began: the counters may be too low, and
+     * tasks may be with nobody. */
+    bool suspect;
+    bool cancelled;
+    bool finished; /* every task has ended */
+    struct troupe__interrupted *interrupted;
+    size_t interrupted_count;
+    size_t interrupted_room;
+    uint64_t retried;
+    uint32_t workers_lost;
+    uint32_t lost_task; /* the first one; UINT32_MAX: none */
+    int32_t lost_pid;
+    int32_t lost_signal;
+};
+
+struct troupe__ticker;
+
+/* The pool, if `address` is one. */
+troupe_pool *troupe__pool_check(const void *address);
+
+/* The caller's control of a pool, joining the family; NULL: *ret_error. */
+struct troupe__pool_control *
+troupe__pool_enter(const troupe_pool *pool, struct troupe__thread **ret_self,
+                   int *ret_error);
+
+/* Whether the calling process is the one that made the control. */
+bool troupe__pool_is_creator(const struct troupe__pool_control *control,
+                             const struct troupe__thread *self);
+
+/*
+ * Allocates a job in a free place of the table, held by the pool, cleared up to
+ * `cleared` bytes. Lock held. 0; -ENOMEM; -EBUSY: no place.
+ */
+int troupe__pool_job_new(struct troupe__pool_control *control,
+                         struct troupe__thread *self, size_t size,
+                         size_t cleared, unsigned *ret_place, void *ret_job);
+
+/* Offers it to the workers. Lock held. */
+void troupe__pool_job_publish(struct troupe__pool_control *control,
+                              unsigned place, const void *job);
+
+/* Takes it from the workers; its memory is freed when the last of them has
+ * turned away. Lock held. */
+void troupe__pool_job_end(struct troupe__pool_control *control,
+                          struct troupe__thread *self, unsigned place);
+
+/* Wakes idle workers: there may be something for `count` of them. */
+void troupe__pool_offer(troupe_pool *pool, uint32_t count);
+
+/* Frees what a pool without processes holds, and the pool. */
+void troupe__pool_destroy(struct troupe__thread *self, troupe_pool *pool);
+
+/* Frees the blocks of all slots. */
+void troupe__stream_empty(struct troupe__thread *self,
+                          struct troupe__stream *stream);
+
+/* Copies a context into the job's memory or checks that it lies in the heap.
+ * 0 or -EFAULT. */
+int troupe__pool_context_check(const void *context, size_t context_size);
+
+/* Crew: the processes. */
+
+/* Starts all that are missing and due. Lock held. 0, or the error of the first
+ * start that failed. */
+int troupe__crew_fill(struct troupe__pool_control *control);
+
+/* Looks for the dead, settles what they had, and fills their places. Lock
+ * held. */
+void troupe__crew_look(struct troupe__pool_control *control,
+                       struct troupe__thread *self);
+
+/* Kills the chosen workers, waits for their deaths and settles them; they do
+ * not count as lost. Lock held. */
+void troupe__crew_kill(struct troupe__pool_control *control,
+                       struct troupe__thread *self,
+                       bool (*chosen)(const struct troupe__pool_worker *worker,
+                                      void *arg),
+                       void *arg);
+
+/* Whether all processes have ended and were settled. Lock held. */
+bool troupe__crew_gone(const struct troupe__pool_control *control);
+
+/*
+ * Waits until done() is true, looking after the crew meanwhile; done() is called
+ * with the lock held. 0; -ETIMEDOUT; -ECANCELED; or why no worker can be had.
+ */
+int troupe__crew_wait(struct troupe__pool_control *control,
+                      struct troupe__thread *self, troupe_deadline deadline,
+                      struct troupe__ticker *ticker, bool (*done)(void *arg),
+                      void *arg);
+
+/* A worker that is dead, process and all. */
+struct troupe__casualty {
+    uint64_t tag;   /* 0: it died before it had one */
+    uint32_t index; /* of its place */
+    int32_t pid;
+    int code;    /* exit code */
+    bool killed; /* by us, for the sake of one job: the others do not mind */
+};
+
+/* What is to be done about a job when a worker has died. Lock held. */
+void troupe__map_settle(struct troupe__pool_control *control,
+                        struct troupe__map *map,
+                        const struct troupe__casualty *dead);
+void troupe__stream_settle(struct troupe__pool_control *control,
+                           troupe_imap *imap,
+                           const struct troupe__casualty *dead);
+
+/* pool_free: the iterator has no pool any more. Lock held. */
+void troupe__imap_orphan(troupe_imap *imap);
+troupe_imap *troupe__imap_next_of(troupe_imap *imap);
+
+/* The signal of an exit code, 0 for none. */
+static inline int32_t
+troupe__code_signal(int code)
+{
+    return code < 0 ? -code : 0;
+}
+
+/* Progress of a call: a callback, a bar, or both. */
+struct troupe__ticker {
+    troupe_pool_progress *call;
+    void *arg;
+    troupe_progress *bar;
+    uint64_t total;
+    uint64_t (*count)(void *arg); /* how many have ended */
+    void *count_arg;
+    uint64_t told; /* last; UINT64_MAX: nothing yet */
+    int64_t next;
+};
+
+/* `bar` may be NULL. 0 or -ENOMEM. */
+int troupe__ticker_begin(struct troupe__ticker *ticker,
+                         troupe_pool_progress *call, void *arg, const char *bar,
+                         uint64_t total, uint64_t (*count)(void *arg),
+                         void *count_arg);
+
+/* Tells how far it is, when that is due; returns when it will be due again. No
+ * lock held. */
+int64_t troupe__ticker_tick(struct troupe__ticker *ticker, bool now);
+
+void troupe__ticker_end(struct troupe__ticker *ticker);
+
+/* In the workers. */
+
+/* Target of a worker's process; the argument is its place in the table. */
+int troupe__worker_main(void *place);
+
+/* Works on a job as long as there is something for this worker; false: there
+ * was nothing. */
+bool troupe__bulk_run(troupe_pool *pool, struct troupe__pool_worker *worker,
+                      struct troupe__bulk *bulk);
+bool troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,
+                        struct troupe__pool_worker *worker,
+                        struct troupe__stream *stream);
+
+/* Whether there seems to be something to do. */
+bool troupe__bulk_waits(const struct troupe__bulk *bulk);
+bool troupe__stream_waits(const struct troupe__stream *stream);
+
+/* Parts of a job. */
+
+static inline struct troupe__task_slot *
+troupe__stream_slot(const struct troupe__stream *stream, uint32_t index)
+{
+    return (struct troupe__task_slot *)(uintptr_t)stream->slots + index;
+}
+
+static inline uint32_t
+troupe__range_begin(uint64_t range)
+{
+    return (uint32_t)range;
+}
+
+static inline uint32_t
+troupe__range_end(uint64_t range)
+{
+    return (uint32_t)(range >> 32);
+}
+
+static inline uint64_t
+troupe__range(uint32_t begin, uint32_t end)
+{
+    return (uint64_t)end << 32 | begin;
+}
+
+static inline bool
+troupe__range_empty(uint64_t range)
+{
+    return troupe__range_begin(range) >= troupe__range_end(range);
+}
+
+static inline uint8_t *
+troupe__bulk_states(const struct troupe__bulk *bulk)
+{
+    return (uint8_t *)(uintptr_t)bulk->states;
+}
+
+#endif

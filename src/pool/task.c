@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker's side of a stream: claim a slot, run its task, commit its end; and
+ * what a task may call.
+ */
+#include "pool.h"
+
+#include "heap/alloc.h"
+#include "os/task.h"
+
+#include <troupe/scope.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WORD_BITS 64u
+
+/* Lives on the worker's stack while the task runs. */
+struct troupe_task {
+    struct troupe__thread *self;
+    troupe_pool *pool;
+    struct troupe__stream *stream;
+    struct troupe__task_slot *slot;
+    troupe_scope *scope; /* made when the task first wants memory */
+    void *value;         /* a block of the scope, or NULL */
+    size_t value_size;   /* without a block: what lies in the slot */
+    int failed;          /* by troupe_task_fail() */
+};
+
+static uint64_t *
+words(uint64_t address)
+{
+    return (uint64_t *)(uintptr_t)address;
+}
+
+static bool
+sane(const struct troupe__stream *stream)
+{
+    return stream->window != 0 && stream->window <= TROUPE_POOL_MAX_WINDOW &&
+           stream->words == (stream->window + WORD_BITS - 1) / WORD_BITS &&
+           troupe_heap_contains(words(stream->ready), stream->words * 8) &&
+           troupe_heap_contains(words(stream->done), stream->words * 8) &&
+           troupe_heap_contains((void *)(uintptr_t)stream->slots,
+                                stream->window *
+                                    sizeof(struct troupe__task_slot));
+}
+
+/* Takes one bit of the map of ready slots, the first from `next` on. False:
+ * there is none. */
+static bool
+bit_take(struct troupe__stream *stream, uint32_t *ret_slot)
+{
+    uint32_t next = troupe__load_relaxed(&stream->next);
+    uint64_t *ready = words(stream->ready);
+    uint32_t first;
+    uint32_t i;
+
+    if (next >= stream->window)
+        next = 0;
+    first = next / WORD_BITS;
+    /* The first word twice: at first only the bits from `next` on. */
+    for (i = 0; i <= stream->words; i++) {
+        uint64_t *word = &ready[(first + i) % stream->words];
+        uint64_t mask =
+            i == 0 ? ~UINT64_C(0) << next % WORD_BITS : ~UINT64_C(0);
+        uint64_t found;
+
+        while ((found = troupe__load_acquire(word) & mask) != 0) {
+            unsigned bit = (unsigned)__builtin_ctzll(found);
+            uint64_t one = UINT64_C(1) << bit;
+
+            if ((troupe__fetch_and_seq_cst(word, ~one) & one) == 0)
+                continue;
+            *ret_slot = (first + i) % stream->words * WORD_BITS + bit;
+            if (*ret_slot >= stream->window)
+                continue; /* damaged */
+            troupe__store_relaxed(&stream->next, *ret_slot + 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The scope of the attempt. NULL with errno. */
+static troupe_scope *
+scope_get(troupe_task *task)
+{
+    int status;
+
+    if (task->scope == NULL) {
+        status = troupe_scope_new(&task->scope);
+        if (status < 0) {
+            task->scope = NULL;
+            errno = -status;
+        }
+    }
+    return task->scope;
+}
+
+static void
+message_set(struct troupe__task_slot *slot, const char *text)
+{
+    (void)snprintf(slot->message, sizeof(slot->message), "%s", text);
+}
+
+/* Commits a value; false: the creator has ended the attempt. */
+static bool
+commit_value(troupe_task *task, uint64_t running)
+{
+    struct troupe__task_slot *slot = task->slot;
+
+    slot->value_size = task->value_size;
+    if (task->value != NULL) {
+        troupe__store_relaxed(&slot->block, troupe__block_record(task->value));
+        /* The commit, see the slot's description. What is written above comes
+         * before it for whoever finds us dead. */
+        if (!troupe__block_pass(task->value, troupe__owner_held(task->scope),
+                                troupe__owner_held(slot))) {
+            slot->block = 0;
+            slot->value_size = 0;
+            slot->status = -EINVAL; /* the task has freed it */
+            message_set(slot, "the value was freed by its task");
+            return troupe__cas_seq_cst(&slot->state, &running,
+                                       TROUPE__SLOT_WORD(TROUPE__SLOT_ERROR));
+        }
+    }
+    return troupe__cas_seq_cst(&slot->state, &running,
+                               TROUPE__SLOT_WORD(TROUPE__SLOT_VALUE));
+}
+
+static bool
+commit_error(troupe_task *task, uint64_t running, int status)
+{
+    struct troupe__task_slot *slot = task->slot;
+
+    slot->status = status;
+    return troupe__cas_seq_cst(&slot->state, &running,
+                               TROUPE__SLOT_WORD(TROUPE__SLOT_ERROR));
+}
+
+/* Runs the task of a slot that this worker has. */
+static void
+run(struct troupe__thread *self, troupe_pool *pool,
+    struct troupe__pool_worker *worker, struct troupe__stream *stream,
+    uint32_t index, uint64_t running)
+{
+    troupe_task_function *function =
+        (troupe_task_function *)(uintptr_t)stream->job.function;
+    struct troupe__task_slot *slot = troupe__stream_slot(stream, index);
+    struct troupe_task task = {
+        .self = self, .pool = pool, .stream = stream, .slot = slot};
+    bool ended;
+    int status;
+
+    slot->pid = worker->pid;
+    slot->message[0] = '\0';
+    troupe__store_relaxed(&worker->busy, 1u);
+    troupe__store_release(&slot->begun, 1u);
+    status = function(&task, (void *)(uintptr_t)stream->job.context);
+    if (status == 0)
+        status = task.failed;
+    ended = status == 0 ? commit_value(&task, running)
+                        : commit_error(&task, running, status);
+    if (ended) {
+        troupe__store_relaxed(&worker->ended, worker->ended + 1);
+        (void)troupe__fetch_or_seq_cst(&words(stream->done)[index / WORD_BITS],
+                                       UINT64_C(1) << index % WORD_BITS);
+        troupe__eventword_signal(&pool->news.event, UINT32_MAX);
+    }
+    /* After the end was told: nobody waits for this. */
+    if (task.scope != NULL)
+        (void)troupe_scope_free(task.scope);
+}
+
+bool
+troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,
+                   struct troupe__pool_worker *worker,
+                   struct troupe__stream *stream)
+{
+    bool any = false;
+    uint32_t index;
+
+    if (!sane(stream))
+        return false;
+    while (bit_take(stream, &index)) {
+        struct troupe__task_slot *slot = troupe__stream_slot(stream, index);
+        uint64_t state = troupe__load_acquire(&slot->state);
+        uint64_t running = self->tag | TROUPE__SLOT_WORD(TROUPE__SLOT_RUNNING);
+
+        if ((state & TROUPE__SLOT_MASK) !=
+                TROUPE__SLOT_WORD(TROUPE__SLOT_READY) ||
+            !troupe__cas_seq_cst(&slot->state, &state, running))
+            continue;
+        any = true;
+        run(self, pool, worker, stream, index, running);
+    }
+    troupe__store_relaxed(&worker->busy, 0u);
+    return any;
+}
+
+bool
+troupe__stream_waits(const struct troupe__stream *stream)
+{
+    uint32_t i;
+
+    if (!sane(stream))
+        return false;
+    for (i = 0; i < stream->words; i++)
+        if (troupe__load_acquire(&words(stream->ready)[i]) != 0)
+            return true;
+    return false;
+}
+
+const void *
+troupe_task_item(const troupe_task *task)
+{
+    return task == NULL ? NULL : (const void *)(uintptr_t)task->slot->item;
+}
+
+size_t
+troupe_task_size(const troupe_task *task)
+{
+    return task == NULL ? 0 : (size_t)task->slot->item_size;
+}
+
+uint64_t
+troupe_task_index(const troupe_task *task)
+{
+    return task == NULL ? 0 : task->slot->index;
+}
+
+uint32_t
+troupe_task_attempt(const troupe_task *task)
+{
+    return task == NULL ? 0 : task->slot->attempt;
+}
+
+bool
+troupe_task_cancelled(const troupe_task *task)
+{
+    return task == NULL ||
+           troupe__load_acquire(&task->stream->job.cancelled) != 0 ||
+           troupe__load_acquire(&task->pool->state) == TROUPE__POOL_TERMINATED;
+}
+
+void *
+troupe_task_alloc(troupe_task *task, size_t size)
+{
+    if (task == NULL) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return scope_get(task) == NULL ? NULL
+                                   : troupe_scope_alloc(task->scope, size);
+}
+
+int
+troupe_task_return(troupe_task *task, const void *data, size_t size)
+{
+    void *block;
+
+    if (task == NULL || (data == NULL && size != 0))
+        return -EINVAL;
+    if (task->scope != NULL && data != NULL &&
+        troupe__block_owner(data) == troupe__owner_held(task->scope)) {
+        if (troupe__block_size(data) < size)
+            return -EINVAL;
+        task->value = troupe__block_at(troupe__block_record(data));
+        task->value_size = size;
+        return 0;
+    }
+    if (size <= TROUPE__SLOT_INLINE) {
+        if (size != 0)
+            memmove(task->slot->value_inline, data, size);
+        task->value = NULL;
+        task->value_size = size;
+        return 0;
+    }
+    block = troupe_task_alloc(task, size);
+    if (block == NULL)
+        return -errno;
+    memcpy(block, data, size);
+    task->value = block;
+    task->value_size = size;
+    return 0;
+}
+
+int
+troupe_task_fail(troupe_task *task, int status, const char *format, ...)
+{
+    va_list args;
+
+    if (status == 0)
+        status = -EINVAL;
+    if (task == NULL)
+        return status;
+    task->failed = status;
+    task->slot->message[0] = '\0';
+    if (format != NULL) {
+        va_start(args, format);
+        (void)vsnprintf(task->slot->message, sizeof(task->slot->message),
+                        format, args);
+        va_end(args);
+    }
+    return status;
+}

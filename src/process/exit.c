@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The end of a process.
+ *
+ * exit(3) calls what was registered, the youngest first. The root registers its
+ * sequence when it first uses a process, a finalizer or the log, and goes on to
+ * older handlers after it. A started child registers before its target runs; so
+ * the target's own handlers come first, then the sequence, and then the child
+ * leaves by _exit(2), before those that it has inherited.
+ *
+ * Whoever inherits a registration by a fork of its own is recognised by its
+ * epoch: it does not run the sequence of another process.
+ */
+#include "exit.h"
+
+#include "process.h"
+
+#include "base/atomic.h"
+#include "heap/family.h"
+
+#include <troupe/log.h>
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct finalizer {
+    struct finalizer *next;
+    uint64_t number; /* by time of creation */
+    void (*call)(void *arg);
+    void *arg;
+    int priority;
+};
+
+/* All under the lock of the processes, and the process's whose epoch it is. */
+static struct {
+    uint64_t epoch;
+    uint64_t registered;     /* epoch of the process that has registered */
+    struct finalizer *first; /* by priority and age, as they are called */
+    uint64_t made;
+    bool running;
+} state;
+
+/* Takes the lock; a fork child finds nothing of its parent's. */
+static struct troupe__processes *
+state_lock(void)
+{
+    struct troupe__processes *all = troupe__processes_lock();
+
+    if (all != NULL && state.epoch != all->epoch) {
+        /* Numbers go on: an old one must not come to mean a new finalizer. */
+        state.epoch = all->epoch;
+        state.running = false;
+        while (state.first != NULL) {
+            struct finalizer *f = state.first;
+
+            state.first = f->next;
+            free(f);
+        }
+    }
+    return all;
+}
+
+int
+troupe_finalizer_add(void (*call)(void *arg), void *arg, int priority,
+                     uint64_t *ret_finalizer)
+{
+    struct finalizer **place;
+    struct finalizer *f;
+
+    if (call == NULL)
+        return -EINVAL;
+    if (troupe__exit_register() < 0)
+        return -ENOMEM;
+    f = malloc(sizeof(*f));
+    if (f == NULL)
+        return -ENOMEM;
+    f->call = call;
+    f->arg = arg;
+    f->priority = priority;
+    if (state_lock() == NULL) {
+        free(f);
+        return -ENOMEM;
+    }
+    f->number = ++state.made;
+    place = &state.first;
+    while (*place != NULL && (*place)->priority > priority)
+        place = &(*place)->next;
+    f->next = *place;
+    *place = f;
+    if (ret_finalizer != NULL)
+        *ret_finalizer = f->number;
+    troupe__processes_unlock();
+    return 0;
+}
+
+/* Takes a finalizer out of the list; NULL: it is not there. */
+static struct finalizer *
+finalizer_take(uint64_t number)
+{
+    struct finalizer **place;
+    struct finalizer *f = NULL;
+
+    if (state_lock() == NULL)
+        return NULL;
+    for (place = &state.first; *place != NULL; place = &(*place)->next) {
+        if ((*place)->number == number) {
+            f = *place;
+            *place = f->next;
+            break;
+        }
+    }
+    troupe__processes_unlock();
+    if (f == NULL)
+        troupe_log(TROUPE_LOG_SUBDEBUG, "finalizer no longer registered");
+    return f;
+}
+
+int
+troupe_finalizer_cancel(uint64_t number)
+{
+    struct finalizer *f = finalizer_take(number);
+
+    if (f == NULL)
+        return -ENOENT;
+    free(f);
+    return 0;
+}
+
+int
+troupe_finalizer_call(uint64_t number)
+{
+    struct finalizer *f = finalizer_take(number);
+
+    if (f == NULL)
+        return -ENOENT;
+    f->call(f->arg);
+    free(f);
+    return 0;
+}
+
+/* Calls those of at least this priority that exist when it begins. */
+static void
+finalizers_run(int priority)
+{
+    uint64_t last;
+
+    if (state_lock() == NULL)
+        return;
+    last = state.made;
+    troupe__processes_unlock();
+    for (;;) {
+        struct finalizer **place;
+        struct finalizer *f = NULL;
+
+        if (state_lock() == NULL)
+            return;
+        for (place = &state.first;
+             *place != NULL && (*place)->priority >= priority;
+             place = &(*place)->next) {
+            if ((*place)->number <= last) {
+                f = *place;
+                *place = f->next;
+                break;
+            }
+        }
+        troupe__processes_unlock();
+        if (f == NULL)
+            return;
+        troupe_log(TROUPE_LOG_SUBDEBUG,
+                   "calling <finalizer %llu, "
+                   "exitpriority=%d>",
+                   (unsigned long long)f->number, f->priority);
+        f->call(f->arg);
+        free(f);
+    }
+}
+
+/* The first started child that has not been told yet, with a reference; only
+ * daemons, or all. */
+static troupe_process *
+child_untold(bool daemons)
+{
+    struct troupe__processes *all = troupe__processes_lock();
+    troupe_process *p;
+
+    if (all == NULL)
+        return NULL;
+    for (p = all->first; p != NULL; p = p->next)
+        if (p->started && !p->told && (p->daemon || !daemons))
+            break;
+    if (p != NULL) {
+        p->told = true;
+        troupe__process_ref(p);
+    }
+    troupe__processes_unlock();
+    return p;
+}
+
+static void
+children_untell(void)
+{
+    struct troupe__processes *all = troupe__processes_lock();
+    troupe_process *p;
+
+    if (all == NULL)
+        return;
+    for (p = all->first; p != NULL; p = p->next)
+        p->told = false;
+    troupe__processes_unlock();
+}
+
+static void
+child_release(troupe_process *p)
+{
+    if (troupe__processes_lock() != NULL) {
+        troupe__process_unref(p);
+        troupe__processes_unlock();
+    }
+}
+
+static void
+children_end(void)
+{
+    troupe_process *p;
+
+    while ((p = child_untold(true)) != NULL) {
+        if (troupe_process_is_alive(p)) {
+            troupe_log(TROUPE_LOG_INFO, "calling terminate() for daemon %s",
+                       troupe_process_name(p));
+            (void)troupe_process_terminate(p);
+        }
+        child_release(p);
+    }
+    children_untell();
+    while ((p = child_untold(false)) != NULL) {
+        if (troupe_process_is_alive(p)) {
+            troupe_log(TROUPE_LOG_INFO, "calling join() for process %s",
+                       troupe_process_name(p));
+            (void)troupe_process_join(p, TROUPE_FOREVER);
+        }
+        child_release(p);
+    }
+}
+
+/* Once per process. */
+static void
+run_sequence(void)
+{
+    bool again;
+
+    if (state_lock() == NULL)
+        return;
+    again = state.running;
+    state.running = true;
+    troupe__processes_unlock();
+    if (again)
+        return;
+    /* A process that was asked to stop waits for its children none the less. */
+    if (troupe__thread_self->tag != 0)
+        troupe__thread_self->stoppable = 0;
+    troupe_log(TROUPE_LOG_INFO, "process shutting down");
+    troupe_log(TROUPE_LOG_DEBUG,
+               "running all \"atexit\" finalizers with priority >= 0");
+    finalizers_run(0);
+    children_end();
+    troupe_log(TROUPE_LOG_DEBUG, "running the remaining \"atexit\" finalizers");
+    finalizers_run(INT_MIN);
+}
+
+/* A flush takes the stream's lock, and that alone is a page to be copied by a
+ * process that has just forked. */
+static bool
+has_output(FILE *stream)
+{
+#ifdef __GLIBC__
+    /* As __fpending() does for streams of bytes, without the page it is on. */
+    if (stream->_mode <= 0)
+        return stream->_IO_write_ptr > stream->_IO_write_base;
+#endif
+    return __fpending(stream) != 0;
+}
+
+void
+troupe__exit_flush(void)
+{
+    if (has_output(stdout))
+        (void)fflush(stdout);
+    if (has_output(stderr))
+        (void)fflush(stderr);
+}
+
+/* Whether the calling process is the one that registered. */
+static bool
+registered_here(void)
+{
+    struct troupe__processes *all = troupe__processes_lock();
+    bool here;
+
+    if (all == NULL)
+        return false;
+    here = state.registered == all->epoch;
+    troupe__processes_unlock();
+    return here;
+}
+
+static void
+root_exits(void)
+{
+    if (registered_here())
+        run_sequence();
+}
+
+static void
+child_exits(int status, void *unused)
+{
+    struct troupe__member *here;
+
+    (void)unused;
+    if (registered_here()) {
+        run_sequence();
+        troupe_log(TROUPE_LOG_INFO, "process exiting with exitcode %d", status);
+        here = troupe__member_here();
+        if (here != NULL)
+            troupe__store_release(&here->exit_record,
+                                  UINT32_C(1) << 31 | ((uint32_t)status & 0xff)
+                                                          << 8);
+    }
+    troupe__exit_flush();
+    _exit(status);
+}
+
+/* Marks this process as one that has registered; false: it had. */
+static bool
+register_once(void)
+{
+    struct troupe__processes *all = troupe__processes_lock();
+    bool first;
+
+    if (all == NULL)
+        return false;
+    first = state.registered != all->epoch;
+    state.registered = all->epoch;
+    troupe__processes_unlock();
+    return first;
+}
+
+int
+troupe__exit_register(void)
+{
+    if (!register_once())
+        return 0;
+    return atexit(root_exits) == 0 ? 0 : -ENOMEM;
+}
+
+int
+troupe__exit_register_child(void)
+{
+    if (!register_once())
+        return 0;
+    return on_exit(child_exits, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+void
+troupe_exit(int status)
+{
+    exit(status);
+}

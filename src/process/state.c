@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "process.h"
+
+#include "base/atomic.h"
+#include "heap/family.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct troupe__processes processes = {
+    .current = &processes.main,
+    .main = {.kind = TROUPE__PROCESS_MAIN,
+             .name = "MainProcess",
+             .refs = 1,
+             .pidfd = -1,
+             .life_write = -1},
+};
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int once_error;
+
+/* The handle of a process that was not started by the library. */
+static void
+main_init(troupe_process *p)
+{
+    memset(p, 0, sizeof(*p));
+    p->kind = TROUPE__PROCESS_MAIN;
+    p->name = "MainProcess";
+    p->refs = 1;
+    p->pidfd = -1;
+    p->life_write = -1;
+}
+
+static void
+names_free(troupe_process *p)
+{
+    struct troupe__process_name *name;
+
+    while ((name = p->names) != NULL) {
+        p->names = name->older;
+        free(name);
+    }
+}
+
+/*
+ * This process has just been forked: what there is is a copy of its parent's.
+ * The children are not ours; but we must not hold the write ends of their life
+ * pipes, or they would not notice their parent's death.
+ */
+static void
+begin_anew(void)
+{
+    troupe_process *p;
+    troupe_process *main = &processes.main;
+
+    for (p = processes.first; p != NULL; p = p->next)
+        if (p->life_write >= 0)
+            (void)close(p->life_write);
+    memset(&processes.parent_handle, 0, sizeof(processes.parent_handle));
+    main_init(main);
+    /* The parent's name, which this process may be told, lies in there. */
+    processes.former = processes.current;
+    processes.epoch++;
+    main->epoch = processes.epoch;
+    /* release: is_current() looks without the lock. */
+    troupe__store_release(&processes.current, main);
+    processes.parent = NULL;
+    processes.first = NULL;
+    processes.last = NULL;
+    processes.to_look_at = NULL;
+    processes.made = 0;
+    processes.warned_threads = false;
+}
+
+static void
+before_fork(void)
+{
+    (void)pthread_mutex_lock(&lock);
+}
+
+static void
+after_fork_parent(void)
+{
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static void
+after_fork_child(void)
+{
+    struct troupe__place *place = troupe__place_get();
+
+    if (processes.epoch != 0) {
+        begin_anew();
+        if (place != NULL)
+            place->epoch = processes.epoch;
+    }
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static void
+set_up(void)
+{
+    once_error =
+        pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+struct troupe__processes *
+troupe__processes_lock(void)
+{
+    struct troupe__place *place = troupe__place_get();
+
+    if (pthread_once(&once, set_up) != 0 || once_error != 0 || place == NULL)
+        return NULL;
+    (void)pthread_mutex_lock(&lock);
+    /* The place is zeroed in a child by whatever call it was made, also one
+     * that runs no handlers. */
+    if (place->epoch != processes.epoch || processes.epoch == 0) {
+        begin_anew();
+        place->epoch = processes.epoch;
+    }
+    return &processes;
+}
+
+void
+troupe__processes_unlock(void)
+{
+    (void)pthread_mutex_unlock(&lock);
+}
+
+troupe_process *
+troupe_process_current(void)
+{
+    troupe_process *current;
+
+    if (troupe__processes_lock() == NULL)
+        return &processes.main;
+    current = processes.current;
+    troupe__processes_unlock();
+    return current;
+}
+
+bool
+troupe__process_is_current(const troupe_process *p)
+{
+    return troupe__load_acquire(&processes.current) == p;
+}
+
+void
+troupe__process_become(troupe_process *p, const char *parent_name,
+                       const struct troupe__birth *birth)
+{
+    troupe_process *handle = &processes.parent_handle;
+
+    if (troupe__processes_lock() == NULL)
+        return;
+    handle->kind = TROUPE__PROCESS_PARENT;
+    handle->epoch = processes.epoch;
+    handle->pid = birth->parent_pid;
+    handle->member = birth->parent;
+    handle->name = parent_name;
+    handle->refs = 1;
+    handle->started = true;
+    handle->pidfd = -1;
+    handle->life_write = -1;
+    processes.parent = handle;
+    troupe__store_release(&processes.current, p);
+    troupe__processes_unlock();
+}
+
+void
+troupe__process_hide_parent(void)
+{
+    if (troupe__processes_lock() != NULL) {
+        processes.parent_handle.hidden = true;
+        troupe__processes_unlock();
+    }
+}
+
+void
+troupe__process_ref(troupe_process *p)
+{
+    p->refs++;
+}
+
+void
+troupe__process_unref(troupe_process *p)
+{
+    if (--p->refs != 0)
+        return;
+    if (p->pidfd >= 0)
+        (void)close(p->pidfd);
+    names_free(p);
+    free(p->arg_copy);
+    free(p->pass);
+    free(p->queues);
+    free(p);
+}
+
+void
+troupe__process_list(struct troupe__processes *all, troupe_process *p)
+{
+    troupe__process_ref(p);
+    p->listed = true;
+    p->next = NULL;
+    p->previous = all->last;
+    if (all->last != NULL)
+        all->last->next = p;
+    else
+        all->first = p;
+    all->last = p;
+}
+
+void
+troupe__process_unlist(struct troupe__processes *all, troupe_process *p)
+{
+    if (!p->listed)
+        return;
+    if (p->next != NULL)
+        p->next->previous = p->previous;
+    else
+        all->last = p->previous;
+    if (p->previous != NULL)
+        p->previous->next = p->next;
+    else
+        all->first = p->next;
+    if (all->to_look_at == p)
+        all->to_look_at = p->next;
+    p->next = NULL;
+    p->previous = NULL;
+    p->listed = false;
+    troupe__process_unref(p);
+}
+
+int
+troupe__process_rename(troupe_process *p, const char *name)
+{
+    size_t length = strlen(name);
+    struct troupe__process_name *n = malloc(sizeof(*n) + length + 1);
+
+    if (n == NULL)
+        return -ENOMEM;
+    memcpy(n->text, name, length + 1);
+    n->older = p->names;
+    p->names = n;
+    /* release: name() looks without the lock. */
+    troupe__store_release(&p->name, n->text);
+    return 0;
+}

@@ -1,0 +1,778 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sync/doorbell.h"
+
+#include "heap/alloc.h"
+#include "heap/directory.h"
+#include "heap/member.h"
+#include "heap/slot.h"
+#include "os/bell.h"
+#include "os/task.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* In the heap: who polls an object. */
+struct poller {
+    uint64_t member; /* generation << 32 | index + 1; 0: a free cell. CAS */
+    uint64_t name;   /* of the bell; 0: not yet */
+    uint32_t armed;
+    uint32_t reserved_;
+};
+
+#define POLLERS 36u
+
+struct pollers {
+    struct troupe__object object;
+    /* Address of the word that names this table: a home, or `next` of another
+     * table; 0 until that is about to be stored. */
+    uint64_t home;
+    uint64_t member; /* its maker's, as in a cell */
+    uint64_t next;   /* offset of one more table, set once */
+    struct poller cells[POLLERS];
+};
+
+/* In the process: what this member polls. */
+struct bell {
+    struct bell *next;
+    uint64_t *home;
+    struct poller *cell;
+    uint64_t name;
+    int socket;
+    int set; /* holds the socket and the family's set */
+};
+
+/* A member that is watched: its end wakes every poller of this process. One
+ * that is known to have ended stays with fd -1 until its record is free. */
+struct watched {
+    struct troupe__member_ref member; /* number 0: a free place */
+    int fd;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    uint64_t self; /* member that all this belongs to */
+    struct bell *bells;
+    /* The family's set: who joins, who ends. -1 when there is none. */
+    int set;
+    int door; /* rung by members that join */
+    uint64_t door_name;
+    int tick; /* in the place of watches that could not be had; -1 */
+    struct watched *watched;
+    uint32_t watched_count;
+    uint32_t watched_room;
+} polling = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .set = -1, .door = -1, .tick = -1};
+
+uint32_t troupe__doorbell_count;
+
+/* What this process rings from, + 1; made when first needed. */
+static int sender;
+
+/* `data` in the family's set: the index of a watch, or one of these. */
+#define DATA_DOOR UINT64_MAX
+#define DATA_TICK (UINT64_MAX - 1)
+
+static uint64_t
+self_word(const struct troupe__thread *self)
+{
+    return (uint64_t)self->slot->member_generation << 32 | self->member;
+}
+
+static struct troupe__member_ref
+word_member(uint64_t word)
+{
+    struct troupe__member_ref member = {(uint32_t)word, (uint32_t)(word >> 32)};
+
+    return member;
+}
+
+static struct pollers *
+table_at(uint64_t offset)
+{
+    return offset == 0 ? NULL
+                       : troupe__object_check(troupe__family_at(offset),
+                                              TROUPE__KIND_POLLERS);
+}
+
+/* Rings a name. A host may have closed the descriptor, or put something else in
+ * its place, which refuses to send there: then a new one. Lock-free, for
+ * troupe_event_set() is async-signal-safe. */
+static int
+ring(uint64_t name)
+{
+    unsigned tries;
+    int status = -EBADF;
+
+    for (tries = 0; tries < 2; tries++) {
+        int fd = troupe__load_acquire(&sender) - 1;
+        int fresh;
+        int none = fd + 1;
+
+        if (fd >= 0) {
+            status = troupe__bell_ring(fd, name);
+            if (status == 0 || status == -ECONNREFUSED)
+                return status;
+        }
+        fresh = troupe__bell_sender();
+        if (fresh < 0)
+            return fresh;
+        if (!troupe__cas_seq_cst(&sender, &none, fresh + 1))
+            (void)close(fresh);
+    }
+    return status;
+}
+
+int
+troupe__doorbell_sender(void)
+{
+    return troupe__load_acquire(&sender) - 1;
+}
+
+/* Takes a cell from a member that has died. */
+static void
+cell_clear(struct poller *cell, uint64_t member)
+{
+    (void)troupe__cas_seq_cst(&cell->member, &member, UINT64_C(0));
+}
+
+void
+troupe__doorbell_ring(const uint64_t *home)
+{
+    struct pollers *table = table_at(troupe__load_acquire(home));
+    unsigned i;
+
+    for (; table != NULL; table = table_at(troupe__load_acquire(&table->next)))
+        for (i = 0; i < POLLERS; i++) {
+            struct poller *cell = &table->cells[i];
+            uint64_t member = troupe__load_acquire(&cell->member);
+
+            if (member == 0 || troupe__load_seq_cst(&cell->armed) == 0 ||
+                troupe__exchange_seq_cst(&cell->armed, 0u) == 0)
+                continue;
+            /* Killed here: the poller watches us. */
+            if (ring(troupe__load_acquire(&cell->name)) == -ECONNREFUSED &&
+                troupe__member_dead(word_member(member)))
+                cell_clear(cell, member);
+        }
+}
+
+/* The rest, up to the functions of the header, runs under polling.lock. */
+
+/* Where a host has closed our descriptors behind our back, nothing is closed:
+ * the numbers may be its own files by now. The socket can be recognized, the
+ * set beside it cannot. */
+static void
+bell_close(struct bell *bell)
+{
+    if (troupe__bell_is(bell->socket, bell->name)) {
+        (void)close(bell->set);
+        (void)close(bell->socket);
+    }
+    free(bell);
+    troupe__store_relaxed(&troupe__doorbell_count, troupe__doorbell_count - 1);
+}
+
+static void
+watch_end(uint32_t i)
+{
+    if (polling.watched[i].fd < 0)
+        return;
+    troupe__set_remove(polling.set, polling.watched[i].fd);
+    (void)close(polling.watched[i].fd);
+    polling.watched[i].fd = -1;
+}
+
+/* Closes what belongs to the family's set, likewise. */
+static void
+family_close(void)
+{
+    bool ours =
+        polling.door < 0 || troupe__bell_is(polling.door, polling.door_name);
+    uint32_t i;
+
+    if (polling.set < 0)
+        return;
+    for (i = 0; ours && i < polling.watched_count; i++)
+        if (polling.watched[i].fd >= 0)
+            (void)close(polling.watched[i].fd);
+    free(polling.watched);
+    polling.watched = NULL;
+    polling.watched_count = polling.watched_room = 0;
+    if (ours) {
+        if (polling.tick >= 0)
+            (void)close(polling.tick);
+        if (polling.door >= 0)
+            (void)close(polling.door);
+        (void)close(polling.set);
+    }
+    polling.set = polling.door = polling.tick = -1;
+}
+
+/* A fork child finds its parent's bells: they are closed here. */
+static void
+adopt(const struct troupe__thread *self)
+{
+    uint64_t mine = self_word(self);
+
+    if (polling.self == mine)
+        return;
+    while (polling.bells != NULL) {
+        struct bell *next = polling.bells->next;
+
+        bell_close(polling.bells);
+        polling.bells = next;
+    }
+    family_close();
+    polling.self = mine;
+}
+
+/* The bell for a home, if it still stands there: the object may have been
+ * freed by somebody else, and its memory used anew. */
+static struct bell **
+bell_find(const uint64_t *home)
+{
+    struct bell **link = &polling.bells;
+
+    while (*link != NULL && (*link)->home != home)
+        link = &(*link)->next;
+    return *link == NULL ? NULL : link;
+}
+
+static bool
+cell_stands(const struct bell *bell)
+{
+    const struct pollers *table = table_at(troupe__load_acquire(bell->home));
+
+    for (; table != NULL; table = table_at(troupe__load_acquire(&table->next)))
+        if (bell->cell >= table->cells && bell->cell < table->cells + POLLERS)
+            return troupe__load_acquire(&bell->cell->member) == polling.self &&
+                   bell->cell->name == bell->name;
+    return false;
+}
+
+static bool
+bell_stands(const struct bell *bell)
+{
+    return troupe__bell_is(bell->socket, bell->name) && cell_stands(bell);
+}
+
+static void
+bell_drop(struct bell **link)
+{
+    struct bell *bell = *link;
+
+    if (cell_stands(bell))
+        troupe__store_release(&bell->cell->member, UINT64_C(0));
+    *link = bell->next;
+    bell_close(bell);
+}
+
+static void
+bells_ring(void)
+{
+    const struct bell *bell;
+
+    for (bell = polling.bells; bell != NULL; bell = bell->next)
+        (void)ring(bell->name);
+}
+
+static bool
+is_watched(struct troupe__member_ref member)
+{
+    uint32_t i;
+
+    for (i = 0; i < polling.watched_count; i++)
+        if (polling.watched[i].member.number == member.number &&
+            polling.watched[i].member.generation == member.generation)
+            return true;
+    return false;
+}
+
+/* A place for one more watch, or NULL. */
+static struct watched *
+watch_new(uint32_t *ret_index)
+{
+    struct watched *more;
+    uint32_t room;
+    uint32_t i;
+
+    for (i = 0; i < polling.watched_count; i++)
+        if (polling.watched[i].member.number == 0)
+            break;
+    if (i == polling.watched_room) {
+        room = polling.watched_room == 0 ? 16 : polling.watched_room * 2;
+        more = realloc(polling.watched, room * sizeof(*more));
+        if (more == NULL)
+            return NULL;
+        polling.watched = more;
+        polling.watched_room = room;
+    }
+    if (i == polling.watched_count) {
+        polling.watched_count++;
+        polling.watched[i].member.number = 0;
+        polling.watched[i].fd = -1;
+    }
+    *ret_index = i;
+    return &polling.watched[i];
+}
+
+enum watch_status {
+    WATCH_HELD,
+    WATCH_ENDED, /* it has ended: nothing to watch, but to look */
+    WATCH_FAILED /* it lives and cannot be watched */
+};
+
+static enum watch_status
+watch(struct troupe__member_ref ref, const struct troupe__member *member)
+{
+    int32_t pid = troupe__load_acquire(&member->pid);
+    struct watched *place;
+    uint32_t index = 0;
+    int fd;
+
+    if (pid == 0 || member->pid_namespace != troupe__family_namespace())
+        return WATCH_FAILED;
+    fd = troupe__task_open(pid);
+    if (fd < 0 && fd != -ESRCH)
+        return WATCH_FAILED;
+    /* The number may have been another's by the time it was opened; then its
+     * member has ended. */
+    if (fd >= 0 && troupe__member_dead(ref)) {
+        (void)close(fd);
+        fd = -1;
+    }
+    place = watch_new(&index);
+    if (place == NULL ||
+        (fd >= 0 && troupe__set_add(polling.set, fd, index) < 0)) {
+        if (fd >= 0)
+            (void)close(fd);
+        return WATCH_FAILED;
+    }
+    place->member = ref;
+    place->fd = fd < 0 ? -1 : fd;
+    return fd < 0 ? WATCH_ENDED : WATCH_HELD;
+}
+
+/* A second is the bound of everything that cannot be watched. */
+static void
+tick_set(bool wanted)
+{
+    if (wanted == (polling.tick >= 0))
+        return;
+    if (!wanted) {
+        troupe__set_remove(polling.set, polling.tick);
+        (void)close(polling.tick);
+        polling.tick = -1;
+        return;
+    }
+    polling.tick = troupe__tick_new();
+    if (polling.tick >= 0 &&
+        troupe__set_add(polling.set, polling.tick, DATA_TICK) < 0) {
+        (void)close(polling.tick);
+        polling.tick = -1;
+    }
+}
+
+/*
+ * Brings the family's set up to date: takes out who has ended, adds who has
+ * joined. True: something has happened that any of the objects polled here may
+ * have been changed by without a ring.
+ */
+static bool
+family_sync(const struct troupe__thread *self)
+{
+    const struct troupe__heap *heap = troupe__family.heap;
+    uint32_t high;
+    bool happened = false;
+    bool failed = false;
+    uint64_t data[32];
+    unsigned count;
+    uint32_t i;
+
+    do {
+        count = troupe__set_ready(polling.set, data, 32);
+        for (i = 0; i < count; i++) {
+            happened = true;
+            if (data[i] == DATA_DOOR)
+                (void)troupe__bell_drain(polling.door);
+            else if (data[i] == DATA_TICK)
+                troupe__tick_drain(polling.tick);
+            else if (data[i] < polling.watched_count)
+                watch_end((uint32_t)data[i]);
+        }
+    } while (count == 32);
+    /* After the door was silenced: who joins from here on rings again. */
+    troupe__fence_seq_cst();
+    high = troupe__load_acquire(&heap->members_high);
+    for (i = 0; i < high && i < TROUPE__MEMBERS; i++) {
+        const struct troupe__member *member = troupe__member_at(i);
+        uint64_t state = troupe__load_acquire(&member->state);
+        struct troupe__member_ref ref = {i + 1, (uint32_t)(state >> 8)};
+
+        if ((state & 0xff) == TROUPE__MEMBER_FREE || i + 1 == self->member ||
+            is_watched(ref))
+            continue;
+        switch (watch(ref, member)) {
+        case WATCH_HELD:
+            break;
+        case WATCH_ENDED:
+            happened = true;
+            break;
+        case WATCH_FAILED:
+            failed = true;
+            break;
+        }
+    }
+    /* Those whose records have been freed need not be remembered. */
+    for (i = 0; i < polling.watched_count; i++) {
+        struct watched *w = &polling.watched[i];
+
+        if (w->member.number != 0 && troupe__member_find(w->member) == NULL) {
+            if (w->fd >= 0)
+                happened = true;
+            watch_end(i);
+            w->member.number = 0;
+        }
+    }
+    tick_set(failed);
+    return happened;
+}
+
+/* Makes the family's set, and this member known as one that polls. */
+static int
+family_open(const struct troupe__thread *self)
+{
+    struct troupe__member *member = troupe__member_at(self->member - 1);
+    int status;
+
+    if (polling.set >= 0 && troupe__bell_is(polling.door, polling.door_name))
+        return 0;
+    /* What was polled before holds the set that is gone. */
+    while (polling.bells != NULL)
+        bell_drop(&polling.bells);
+    family_close();
+    polling.set = troupe__set_new();
+    if (polling.set < 0) {
+        status = polling.set;
+        polling.set = -1;
+        return status;
+    }
+    polling.door = troupe__bell_new(&polling.door_name);
+    status = polling.door < 0
+                 ? polling.door
+                 : troupe__set_add(polling.set, polling.door, DATA_DOOR);
+    if (status < 0) {
+        family_close();
+        return status;
+    }
+    /* Pairs with the fence in joined(): who joins rings this door, or is seen
+     * by the sync that follows. */
+    troupe__store_seq_cst(&member->doorbell, polling.door_name);
+    (void)family_sync(self);
+    return 0;
+}
+
+/* A new member: rings everybody who polls, before it can owe a ring. */
+static void
+joined(void)
+{
+    const struct troupe__heap *heap = troupe__family.heap;
+    uint32_t high;
+    uint32_t i;
+
+    troupe__fence_seq_cst();
+    high = troupe__load_acquire(&heap->members_high);
+    for (i = 0; i < high && i < TROUPE__MEMBERS; i++) {
+        struct troupe__member *member = troupe__member_at(i);
+        uint64_t name = troupe__load_acquire(&member->doorbell);
+
+        if (name != 0 && (troupe__load_acquire(&member->state) & 0xff) !=
+                             TROUPE__MEMBER_FREE)
+            (void)ring(name);
+    }
+}
+
+/* Takes a free cell for this member, in a new table if need be. */
+static struct poller *
+cell_new(struct troupe__thread *self, uint64_t *home)
+{
+    struct pollers *fresh = NULL;
+    uint64_t mine = polling.self;
+
+    for (;;) {
+        uint64_t offset = troupe__load_acquire(home);
+        struct pollers *table = table_at(offset);
+        unsigned i;
+
+        if (table == NULL) {
+            if (fresh == NULL) {
+                fresh =
+                    troupe__object_new(self, TROUPE__KIND_POLLERS,
+                                       sizeof(*fresh), sizeof(*fresh), NULL);
+                if (fresh == NULL)
+                    return NULL;
+                fresh->member = mine;
+                if (troupe__object_publish(self, fresh) < 0)
+                    return NULL;
+            }
+            /* Before the word names it: a table whose word does not is freed
+             * by the recovery of its maker. */
+            troupe__store_release(&fresh->home, (uint64_t)(uintptr_t)home);
+            if (troupe__cas_seq_cst(home, &offset,
+                                    troupe__family_offset(fresh))) {
+                table = fresh;
+                fresh = NULL;
+            } else {
+                continue;
+            }
+        }
+        for (i = 0; i < POLLERS; i++) {
+            struct poller *cell = &table->cells[i];
+            uint64_t member = troupe__load_acquire(&cell->member);
+
+            if (member != 0 && !troupe__member_dead(word_member(member)))
+                continue;
+            if (!troupe__cas_seq_cst(&cell->member, &member, mine))
+                continue;
+            troupe__store_seq_cst(&cell->armed, 0u);
+            if (fresh != NULL)
+                troupe__object_free(self, fresh);
+            return cell;
+        }
+        home = &table->next;
+    }
+}
+
+static int
+bell_new(struct troupe__thread *self, uint64_t *home, struct bell **ret)
+{
+    struct bell *bell = calloc(1, sizeof(*bell));
+    int status;
+
+    if (bell == NULL)
+        return -ENOMEM;
+    bell->home = home;
+    bell->set = -1;
+    bell->socket = troupe__bell_new(&bell->name);
+    status = bell->socket;
+    if (status >= 0)
+        bell->set = status = troupe__set_new();
+    if (status >= 0)
+        status = troupe__set_add(bell->set, bell->socket, 0);
+    if (status >= 0)
+        status = troupe__set_add(bell->set, polling.set, 1);
+    if (status >= 0) {
+        bell->cell = cell_new(self, home);
+        if (bell->cell == NULL)
+            status = -ENOMEM;
+    }
+    if (status < 0) {
+        if (bell->set >= 0)
+            (void)close(bell->set);
+        if (bell->socket >= 0)
+            (void)close(bell->socket);
+        free(bell);
+        return status;
+    }
+    troupe__store_release(&bell->cell->name, bell->name);
+    bell->next = polling.bells;
+    polling.bells = bell;
+    troupe__store_relaxed(&troupe__doorbell_count, troupe__doorbell_count + 1);
+    /* Readable until somebody has looked. */
+    (void)ring(bell->name);
+    *ret = bell;
+    return 0;
+}
+
+int
+troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
+                        int *ret_fd)
+{
+    struct bell *bell = NULL;
+    struct bell **link;
+    int status;
+
+    (void)pthread_mutex_lock(&polling.lock);
+    adopt(self);
+    status = family_open(self);
+    link = bell_find(home);
+    if (link != NULL) {
+        bell = *link;
+        if (!bell_stands(bell)) {
+            bell_drop(link);
+            bell = NULL;
+        }
+    }
+    if (status == 0 && bell == NULL)
+        status = bell_new(self, home, &bell);
+    if (status == 0)
+        *ret_fd = bell->set;
+    (void)pthread_mutex_unlock(&polling.lock);
+    return status;
+}
+
+bool
+troupe__doorbell_rest(struct troupe__thread *self, uint64_t *home)
+{
+    struct bell **link;
+    bool happened = false;
+    bool found = false;
+
+    (void)pthread_mutex_lock(&polling.lock);
+    adopt(self);
+    link = bell_find(home);
+    if (link != NULL && bell_stands(*link)) {
+        found = true;
+        happened = family_sync(self);
+        if (happened)
+            bells_ring();
+        (void)troupe__bell_drain((*link)->socket);
+        /* seq_cst: before the look that follows. */
+        troupe__store_seq_cst(&(*link)->cell->armed, 1u);
+    }
+    (void)pthread_mutex_unlock(&polling.lock);
+    /* What the dead leave to be given back is there for the look. */
+    if (happened)
+        (void)troupe__slots_recover();
+    return found;
+}
+
+void
+troupe__doorbell_again(struct troupe__thread *self, uint64_t *home)
+{
+    struct bell **link;
+
+    (void)pthread_mutex_lock(&polling.lock);
+    adopt(self);
+    link = bell_find(home);
+    if (link != NULL)
+        (void)ring((*link)->name);
+    (void)pthread_mutex_unlock(&polling.lock);
+}
+
+void
+troupe__doorbell_close(struct troupe__thread *self, uint64_t *home)
+{
+    struct bell **link;
+
+    if (troupe__load_relaxed(&troupe__doorbell_count) == 0)
+        return;
+    (void)pthread_mutex_lock(&polling.lock);
+    adopt(self);
+    link = bell_find(home);
+    if (link != NULL)
+        bell_drop(link);
+    /* The last one takes the family's set with it. */
+    if (polling.bells == NULL && polling.set >= 0) {
+        troupe__store_seq_cst(&troupe__member_at(self->member - 1)->doorbell,
+                              UINT64_C(0));
+        family_close();
+    }
+    (void)pthread_mutex_unlock(&polling.lock);
+}
+
+void
+troupe__doorbell_free(struct troupe__thread *self, uint64_t *home)
+{
+    struct pollers *table;
+
+    troupe__doorbell_close(self, home);
+    while ((table = table_at(troupe__load_acquire(home))) != NULL) {
+        if (!troupe__object_claim(self, table))
+            return;
+        troupe__store_release(home, troupe__load_acquire(&table->next));
+        troupe__object_free(self, table);
+    }
+}
+
+/* Recovery. */
+
+struct dead {
+    struct troupe__thread *self;
+    uint64_t tag;
+    uint64_t member;
+};
+
+/* A table that its word does not name, made by a thread that is gone. */
+static void
+table_recover(void *object, void *context)
+{
+    const struct dead *dead = context;
+    struct pollers *table = object;
+    uint64_t home = troupe__load_acquire(&table->home);
+
+    if (table->object.creator != dead->tag)
+        return;
+    /* A word outside of the heap is the maker's process's own: the table ends
+     * with that. */
+    if (home != 0 &&
+        (!troupe_heap_contains((void *)(uintptr_t)home, sizeof(uint64_t)) ||
+         troupe__load_acquire((uint64_t *)(uintptr_t)home) ==
+             troupe__family_offset(table)))
+        return;
+    troupe__object_free(dead->self, table);
+}
+
+static void
+thread_died(struct troupe__slot *slot, uint64_t tag)
+{
+    struct dead dead = {troupe__thread_self, tag, 0};
+
+    (void)slot;
+    if (!troupe__directory_lock(dead.self))
+        return;
+    troupe__directory_walk(TROUPE__KIND_POLLERS, table_recover, &dead);
+    troupe__directory_unlock(dead.self);
+}
+
+static void
+cells_recover(void *object, void *context)
+{
+    const struct dead *dead = context;
+    struct pollers *table = object;
+    unsigned i;
+
+    for (i = 0; i < POLLERS; i++)
+        cell_clear(&table->cells[i], dead->member);
+    if (table->member == dead->member && table->home != 0 &&
+        !troupe_heap_contains((void *)(uintptr_t)table->home, sizeof(uint64_t)))
+        troupe__object_free(dead->self, table);
+}
+
+static void
+member_died(uint32_t number, uint32_t generation)
+{
+    struct dead dead = {troupe__thread_self, 0,
+                        (uint64_t)generation << 32 | number};
+
+    if (!troupe__directory_lock(dead.self))
+        return;
+    troupe__directory_walk(TROUPE__KIND_POLLERS, cells_recover, &dead);
+    troupe__directory_unlock(dead.self);
+}
+
+static const struct troupe__recovery recovery = {thread_died, member_died,
+                                                 joined};
+
+/* Held over a fork, so that the child finds it free. */
+static void
+before_fork(void)
+{
+    (void)pthread_mutex_lock(&polling.lock);
+}
+
+static void
+after_fork(void)
+{
+    (void)pthread_mutex_unlock(&polling.lock);
+}
+
+__attribute__((constructor)) static void
+doorbell_begin(void)
+{
+    troupe__recovery_add(&recovery);
+    (void)pthread_atfork(before_fork, after_fork, after_fork);
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a process learns that another one ended, and how. */
+#include "contract.h"
+
+#include <linux/sched.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+static void *
+sleep_forever(void *ready)
+{
+    atomic_store((_Atomic int *)ready, 1);
+    for (;;)
+        pause();
+    return NULL;
+}
+
+TEST(a_pidfd_is_readable_only_when_all_threads_have_ended)
+{
+    _Atomic int *ready = shared_memory(4096);
+    pid_t pid = fork_checked();
+    char path[64], text[256];
+    int pidfd, fd;
+
+    if (pid == 0) {
+        pthread_t thread;
+
+        CHECK_EQ(pthread_create(&thread, NULL, sleep_forever, AT(ready)), 0);
+        pthread_exit(NULL);
+    }
+    pidfd = pidfd_of(pid);
+    await_value(ready, 1);
+    /* The first thread is a zombie, the process is not. */
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    do {
+        ssize_t got;
+
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        CHECK_GE(fd, 0);
+        got = read(fd, text, sizeof(text) - 1);
+        CHECK_GT(got, 0);
+        text[got] = '\0';
+        close(fd);
+    } while (strrchr(text, ')')[2] != 'Z');
+    CHECK(!readable_now(pidfd));
+    CHECK_EQ(waitpid(pid, NULL, WNOHANG), 0);
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    await_readable(pidfd);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    close(pidfd);
+    munmap(AT(ready), 4096);
+}
+
+TEST(a_pidfd_gives_the_exit_code_once)
+{
+    pid_t pid = fork_checked();
+    siginfo_t info = {0};
+    int pidfd;
+
+    if (pid == 0)
+        _exit(42);
+    pidfd = pidfd_of(pid);
+    await_readable(pidfd);
+    CHECK_EQ(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOWAIT), 0);
+    CHECK_EQ(info.si_status, 42);
+    CHECK_EQ(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED), 0);
+    CHECK_EQ(info.si_code, CLD_EXITED);
+    CHECK_EQ(info.si_pid, pid);
+    CHECK_EQ(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED), -1);
+    CHECK_EQ(errno, ECHILD);
+    /* It stays readable, and signals find nobody. */
+    CHECK(readable_now(pidfd));
+    CHECK_EQ(syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0), -1);
+    CHECK_EQ(errno, ESRCH);
+    close(pidfd);
+}
+
+TEST(a_child_that_runs_gives_nothing_yet)
+{
+    pid_t pid = fork_checked();
+    siginfo_t info = {.si_pid = 1};
+    int pidfd;
+
+    if (pid == 0)
+        for (;;)
+            pause();
+    pidfd = pidfd_of(pid);
+    CHECK(!readable_now(pidfd));
+    CHECK_EQ(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG), 0);
+    CHECK_EQ(info.si_pid, 0);
+    kill_and_reap(pid);
+    close(pidfd);
+}
+
+TEST(a_child_that_the_program_reaped_is_echild_to_us)
+{
+    pid_t pid = fork_checked();
+    siginfo_t info;
+    int pidfd;
+
+    if (pid == 0)
+        _exit(5);
+    pidfd = pidfd_of(pid);
+    CHECK_EQ(waitpid(-1, NULL, 0), pid);
+    CHECK(readable_now(pidfd));
+    CHECK_EQ(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED), -1);
+    CHECK_EQ(errno, ECHILD);
+    close(pidfd);
+}
+
+TEST(with_sigchld_ignored_the_exit_code_is_lost)
+{
+    siginfo_t info;
+    int pidfd;
+    pid_t pid;
+
+    CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+    pid = fork_checked();
+    if (pid == 0)
+        _exit(5);
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd >= 0) {
+        await_readable(pidfd);
+        CHECK_EQ(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED), -1);
+        CHECK_EQ(errno, ECHILD);
+        close(pidfd);
+    } else
+        CHECK_EQ(errno, ESRCH);
+    signal(SIGCHLD, SIG_DFL);
+}
+
+/* Of linux/pidfd.h, which is younger than some C libraries. */
+struct pidfd_info_v1 {
+    uint64_t mask;
+    uint64_t cgroup;
+    uint32_t ids[11];
+    int32_t exit_code;
+};
+
+TEST(a_pidfd_remembers_the_exit_code_after_the_child_was_reaped)
+{
+    struct pidfd_info_v1 info = {.mask = 8};
+    pid_t pid = fork_checked();
+    int pidfd;
+
+    if (pid == 0)
+        _exit(42);
+    pidfd = pidfd_of(pid);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    if (ioctl(pidfd, _IOWR(0xff, 11, struct pidfd_info_v1), &info) != 0) {
+        int reason = errno;
+
+        close(pidfd);
+        SKIP("no PIDFD_GET_INFO of the dead here: %s", strerror(reason));
+    }
+    close(pidfd);
+    if ((info.mask & 8) == 0)
+        SKIP("this kernel's PIDFD_GET_INFO knows no exit code");
+    CHECK(WIFEXITED(info.exit_code));
+    CHECK_EQ(WEXITSTATUS(info.exit_code), 42);
+}
+
+/* ---- clone3 and exec ---- */
+
+static pid_t
+clone_silently(int *pidfd)
+{
+    struct clone_args arguments = {
+        .flags = CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)pidfd,
+        .exit_signal = 0,
+    };
+    pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+
+    if (pid < 0 && (errno == ENOSYS || errno == EPERM))
+        SKIP("no clone3 here: %s", strerror(errno));
+    CHECK_GE(pid, 0);
+    return pid;
+}
+
+TEST(a_child_without_exit_signal_is_hidden_from_waitpid)
+{
+    siginfo_t info = {0};
+    int pidfd = -1;
+
+    if (clone_silently(&pidfd) == 0)
+        _exit(6);
+    CHECK_GE(fcntl(pidfd, F_GETFD), 0);
+    CHECK_EQ(fcntl(pidfd, F_GETFD), FD_CLOEXEC);
+    await_readable(pidfd);
+    CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
+    CHECK_EQ(errno, ECHILD);
+    CHECK_EQ(waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | (int)__WCLONE), 0);
+    CHECK_EQ(info.si_status, 6);
+    close(pidfd);
+}
+
+TEST(exec_resets_the_exit_signal_so_that_waitpid_sees_the_child)
+{
+    int pidfd = -1, status;
+    pid_t pid = clone_silently(&pidfd);
+
+    if (pid == 0) {
+        execl("/bin/true", "true", (char *)NULL);
+        _exit(127);
+    }
+    await_readable(pidfd);
+    CHECK_EQ(waitpid(-1, &status, 0), pid);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+    close(pidfd);
+}
+
+/* ---- the limit of processes ---- */
+
+TEST(beyond_the_limit_of_processes_fork_is_eagain_to_an_ordinary_user)
+{
+    pid_t pid = fork_checked();
+
+    if (pid == 0) {
+        struct rlimit limit = {1, 1};
+        pid_t inner;
+
+        if (getuid() == 0)
+            CHECK_EQ(setresuid(65534, 65534, 65534), 0);
+        CHECK_EQ(setrlimit(RLIMIT_NPROC, &limit), 0);
+        /* The first may just fit, when the user has no other process. */
+        inner = fork();
+        if (inner == 0) {
+            CHECK_EQ(fork(), -1);
+            CHECK_EQ(errno, EAGAIN);
+            _exit(0);
+        }
+        if (inner > 0)
+            reap_success(inner);
+        else
+            CHECK_EQ(errno, EAGAIN);
+        _exit(0);
+    }
+    reap_success(pid);
+}
+
+/* ---- children that end with their parent ---- */
+
+struct family {
+    _Atomic int child;
+    _Atomic int ready;
+    int ends[2];
+};
+
+static void *
+start_daemon(void *argument)
+{
+    struct family *family = argument;
+    pid_t pid = fork_checked();
+
+    if (pid == 0) {
+        struct pollfd end = {.fd = family->ends[0], .events = POLLIN};
+
+        close(family->ends[1]);
+        CHECK_EQ(fcntl(family->ends[0], F_SETOWN, getpid()), 0);
+        CHECK_EQ(fcntl(family->ends[0], F_SETSIG, SIGKILL), 0);
+        CHECK_EQ(fcntl(family->ends[0], F_SETFL, O_ASYNC | O_NONBLOCK), 0);
+        /* A parent that died before this is seen here. */
+        CHECK_EQ(poll(&end, 1, 0), 0);
+        atomic_store(&family->ready, 1);
+        for (;;)
+            pause();
+    }
+    atomic_store(&family->child, pid);
+    return NULL;
+}
+
+/* The parent, whose thread that started the daemon is gone. */
+static pid_t
+daemon_and_parent(struct family *family)
+{
+    pid_t pid = fork_checked();
+
+    if (pid == 0) {
+        pthread_t thread;
+
+        CHECK_EQ(pipe2(family->ends, O_CLOEXEC), 0);
+        CHECK_EQ(pthread_create(&thread, NULL, start_daemon, family), 0);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        await_value(&family->ready, 1);
+        atomic_store(&family->ready, 2);
+        for (;;)
+            pause();
+    }
+    await_value(&family->ready, 2);
+    return pid;
+}
+
+TEST(a_life_pipe_kills_the_child_when_its_parent_is_killed)
+{
+    struct family *family = shared_memory(4096);
+    pid_t parent, child;
+    int status;
+
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    parent = daemon_and_parent(family);
+    child = atomic_load(&family->child);
+    /* It has survived the thread that started it. */
+    CHECK_EQ(kill(child, 0), 0);
+    kill_and_reap(parent);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(WTERMSIG(status), SIGKILL);
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+    munmap(family, 4096);
+}
+
+TEST(a_child_that_comes_late_sees_its_dead_parent_as_a_hangup)
+{
+    int ends[2];
+    struct pollfd end;
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    close(ends[1]);
+    CHECK_EQ(fcntl(ends[0], F_SETOWN, getpid()), 0);
+    CHECK_EQ(fcntl(ends[0], F_SETSIG, SIGUSR1), 0);
+    CHECK_EQ(fcntl(ends[0], F_SETFL, O_ASYNC | O_NONBLOCK), 0);
+    /* No signal will ever come: the last writer has gone before. */
+    end = (struct pollfd){.fd = ends[0], .events = POLLIN};
+    CHECK_EQ(poll(&end, 1, 0), 1);
+    CHECK_EQ(end.revents & POLLHUP, POLLHUP);
+    close(ends[0]);
+}
+
+TEST(a_child_with_its_own_copy_of_the_write_end_is_not_killed)
+{
+    int ends[2];
+    struct pollfd end;
+    pid_t pid;
+
+    /* Which is why only the parent may have it. */
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    pid = fork_checked();
+    if (pid == 0)
+        for (;;)
+            pause();
+    close(ends[1]);
+    end = (struct pollfd){.fd = ends[0], .events = POLLIN};
+    CHECK_EQ(poll(&end, 1, 0), 0);
+    kill_and_reap(pid);
+    CHECK_EQ(poll(&end, 1, 0), 1);
+    CHECK_EQ(end.revents & POLLHUP, POLLHUP);
+    close(ends[0]);
+}
+
+static void *
+start_bound_to_thread(void *argument)
+{
+    struct family *family = argument;
+    pid_t pid = fork_checked();
+
+    if (pid == 0) {
+        CHECK_EQ(prctl(PR_SET_PDEATHSIG, SIGKILL), 0);
+        atomic_store(&family->ready, 1);
+        for (;;)
+            pause();
+    }
+    atomic_store(&family->child, pid);
+    await_value(&family->ready, 1);
+    return NULL;
+}
+
+TEST(a_parent_death_signal_comes_already_when_the_starting_thread_ends)
+{
+    struct family *family = shared_memory(4096);
+    pthread_t thread;
+    int status;
+
+    CHECK_EQ(pthread_create(&thread, NULL, start_bound_to_thread, family), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(waitpid(family->child, &status, 0), family->child);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(WTERMSIG(status), SIGKILL);
+    munmap(family, 4096);
+}
+
+TEST(a_subreaper_inherits_the_children_of_a_dead_descendant)
+{
+    struct family *family = shared_memory(4096);
+    int status;
+    pid_t pid;
+
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    pid = fork_checked();
+    if (pid == 0) {
+        pid = fork_checked();
+        if (pid == 0) {
+            await_value(&family->ready, 1);
+            _exit(7);
+        }
+        atomic_store(&family->child, pid);
+        _exit(0);
+    }
+    reap_success(pid);
+    atomic_store(&family->ready, 1);
+    CHECK_EQ(waitpid(family->child, &status, 0), family->child);
+    CHECK_EQ(WEXITSTATUS(status), 7);
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+    munmap(family, 4096);
+}

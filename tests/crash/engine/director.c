@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Visits the kill points of all scenarios, and says what was found. */
+#include "engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *const kind_names[CRASH_KINDS] = {"hang", "corruption",
+                                                    "loss", "duplicate"};
+
+/* What one scenario came to. */
+struct result {
+    unsigned long points;
+    unsigned long found[CRASH_KINDS];
+    unsigned long missed;
+    unsigned long errors;
+    unsigned reports;
+};
+
+/* Shared by the jobs, which take scenarios and add up what they found. */
+struct board {
+    _Atomic size_t next;
+    _Atomic unsigned long points;
+    _Atomic unsigned long found[CRASH_KINDS];
+    _Atomic unsigned long missed;
+    _Atomic unsigned long errors;
+    _Atomic unsigned long scenarios;
+};
+
+enum { MAX_REPORTS = 6, TRIES = 6 };
+
+static int64_t
+now_ms(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+/* ---- one stage ---- */
+
+static void
+describe_hang(void)
+{
+    static const char *const phases[] = {"the setup",     "starting the peers",
+                                         "the victim",    "the second victim",
+                                         "the survivors", "the check",
+                                         "the end"};
+    char text[FAILURE_TEXT / 2] = "";
+    size_t used = 0;
+    unsigned i;
+
+    for (i = 0; i < ACTORS; i++) {
+        pid_t pid = atomic_load(&control->actor[i]);
+        char where[80];
+
+        if (pid == 0)
+            continue;
+        process_where(pid, where, sizeof(where));
+        used +=
+            (size_t)snprintf(text + used, sizeof(text) - used, "; %s %u: %s",
+                             i < CRASH_PEERS       ? "peer"
+                             : i < CRASH_PEERS + 2 ? "victim"
+                                                   : "survivor",
+                             i < CRASH_PEERS       ? i
+                             : i < CRASH_PEERS + 2 ? i - CRASH_PEERS
+                                                   : i - CRASH_PEERS - 2,
+                             where);
+        if (used >= sizeof(text))
+            break;
+    }
+    crash_fail(CRASH_HANG, "no end in %s%s",
+               phases[atomic_load(&control->phase)], text);
+}
+
+/*
+ * Everything the stage left: its group, and what was handed to us when its
+ * parents died, also if it made a session of its own.
+ */
+static void
+sweep(pid_t stage)
+{
+    char path[64];
+
+    kill(-stage, SIGKILL);
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    for (;;) {
+        pid_t got = waitpid(-1, NULL, __WALL | WNOHANG);
+        FILE *children;
+        int pid;
+
+        if (got > 0)
+            continue;
+        if (got < 0)
+            return;
+        children = fopen(path, "re");
+        while (children != NULL && fscanf(children, "%d", &pid) == 1)
+            kill(pid, SIGKILL);
+        if (children != NULL)
+            fclose(children);
+        children_pause();
+    }
+}
+
+/* Forks the stage, waits for it or for the deadline. */
+static void
+perform(const struct plan *plan, const struct crash_exempt *exempt)
+{
+    /* Comparing memory after each step takes its time. */
+    int64_t patience = plan->deadline + (plan->slowly ? 60 : 0);
+    int64_t end = now_ms() + patience * 1000;
+    bool ended = false;
+    siginfo_t info;
+    pid_t stage;
+    int pidfd;
+
+    control_reset();
+    fflush(NULL);
+    stage = fork();
+    if (stage == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (exempt != NULL)
+            stage_run_exempt(exempt);
+        stage_run(plan);
+    }
+    if (stage < 0) {
+        engine_error("fork: %s", strerror(errno));
+        return;
+    }
+    /* Both do it, so that it is true whoever comes first. */
+    setpgid(stage, stage);
+    pidfd = (int)syscall(SYS_pidfd_open, stage, 0);
+    while (!ended) {
+        struct pollfd wait = {.fd = pidfd, .events = POLLIN};
+        int64_t left = end - now_ms();
+
+        if (left <= 0)
+            break;
+        ended = poll(&wait, 1, (int)left) == 1;
+    }
+    close(pidfd);
+    if (!ended)
+        describe_hang();
+    else if (waitid(P_PID, (id_t)stage, &info, WEXITED | WNOWAIT) == 0 &&
+             info.si_code != CLD_EXITED)
+        crash_fail(CRASH_CORRUPTION, "the check died of signal %d (%s)",
+                   info.si_status, strsignal(info.si_status));
+    sweep(stage);
+}
+
+/* ---- reports ---- */
+
+static void __attribute__((format(printf, 2, 3)))
+say(char **text, const char *format, ...)
+{
+    va_list list;
+    char *more = NULL, *both;
+
+    va_start(list, format);
+    if (vasprintf(&more, format, list) < 0)
+        more = NULL;
+    va_end(list);
+    if (more == NULL)
+        return;
+    if (asprintf(&both, "%s%s", *text != NULL ? *text : "", more) < 0)
+        both = NULL;
+    free(*text);
+    free(more);
+    *text = both;
+}
+
+static void
+point_text(const struct crash_point *point, char *text, size_t size)
+{
+    static const char *const kinds[] = {"before", "before", "before",
+                                        "asleep in", "after all, at"};
+    char name[160];
+
+    symbol_name(point->pc, name, sizeof(name));
+    snprintf(text, size, "%s %s (step %u)", kinds[point->kind], name,
+             point->step);
+}
+
+static void
+collect(const struct crash_options *options, const struct plan *plan,
+        struct result *result, char **text)
+{
+    unsigned i;
+
+    if (atomic_load(&control->broken)) {
+        result->errors++;
+        say(text, "    the scenario could not be run\n");
+    }
+    for (i = 0; i < MAX_FAILURES; i++) {
+        struct failure *failure = &control->failure[i];
+        char first[256], second[256];
+
+        if (!atomic_load(&failure->used))
+            continue;
+        result->found[failure->kind]++;
+        if (result->reports++ >= MAX_REPORTS && !options->verbose)
+            continue;
+        point_text(&plan->first, first, sizeof(first));
+        if (plan->mode == PLAN_CONTROL)
+            say(text, "    %s without a death: %s\n", kind_names[failure->kind],
+                failure->text);
+        else if (plan->mode == PLAN_SECOND_PROFILE ||
+                 plan->mode == PLAN_SECOND_KILL) {
+            point_text(&plan->second, second, sizeof(second));
+            say(text, "    %s, killed %s%s %s: %s\n", kind_names[failure->kind],
+                first,
+                plan->together ? " together with a second" : ", then a second",
+                second, failure->text);
+        } else
+            say(text, "    %s, killed %s: %s\n", kind_names[failure->kind],
+                first, failure->text);
+    }
+}
+
+static bool
+found_any(const struct result *result)
+{
+    unsigned i;
+
+    for (i = 0; i < CRASH_KINDS; i++)
+        if (result->found[i] != 0)
+            return true;
+    return result->errors != 0;
+}
+
+/* ---- one scenario ---- */
+
+static bool
+kill_at(const struct crash_options *options, struct plan *plan,
+        struct result *result, char **text)
+{
+    unsigned tries;
+
+    for (tries = 0; tries < TRIES; tries++) {
+        plan->slowly = tries > 1;
+        perform(plan, NULL);
+        if (!atomic_load(&control->missed))
+            break;
+    }
+    plan->slowly = false;
+    if (tries == TRIES) {
+        char where[256];
+
+        result->missed++;
+        point_text(&plan->first, where, sizeof(where));
+        if (options->verbose)
+            say(text, "    missed %s\n", where);
+    } else
+        result->points++;
+    collect(options, plan, result, text);
+    return !(options->stop_at_first && found_any(result));
+}
+
+/* Is the index-th of count among at most sample evenly spread ones? */
+static bool
+sampled(uint32_t index, uint32_t count, unsigned sample)
+{
+    if (sample == 0 || count <= sample || index == 0 || index == count - 1)
+        return true;
+    return (uint64_t)index * sample / count !=
+           (uint64_t)(index - 1) * sample / count;
+}
+
+static void
+second_victims(const struct crash_options *options, struct plan plan,
+               struct result *result, char **text)
+{
+    struct profile *profile = &control->profile[1];
+    unsigned sample = options->sample;
+    uint32_t i, index = 0;
+
+    plan.mode = PLAN_SECOND_PROFILE;
+    memset(&plan.second, 0, sizeof(plan.second));
+    perform(&plan, NULL);
+    if (atomic_load(&control->missed)) {
+        result->missed++;
+        return;
+    }
+    plan.second = profile->points[profile->count - 1];
+    result->points++;
+    collect(options, &plan, result, text);
+    plan.mode = PLAN_SECOND_KILL;
+    /* The last point was visited by the profile itself. */
+    for (i = 0; i + 1 < profile->count; i++) {
+        if (!profile->points[i].distinct)
+            continue;
+        if (!sampled(index++, profile->distinct, sample / 2))
+            continue;
+        plan.second = profile->points[i];
+        if (!kill_at(options, &plan, result, text))
+            return;
+    }
+}
+
+static void
+check_covers(const struct crash_scenario *scenario, struct result *result,
+             char **text)
+{
+    const struct profile *profile = &control->profile[0];
+    unsigned i;
+
+    for (i = 0; scenario->covers != NULL && scenario->covers[i].name != NULL;
+         i++)
+        if (i >= MAX_COVERS || !profile->entered[i]) {
+            result->errors++;
+            say(text, "    %s was never entered by the victim\n",
+                scenario->covers[i].name);
+        }
+    if (profile->overflow) {
+        result->errors++;
+        say(text, "    more than %d instructions\n", MAX_POINTS);
+    }
+}
+
+static void
+visit(const struct crash_options *options, struct plan *plan,
+      struct result *result, char **text)
+{
+    const struct profile *profile = &control->profile[0];
+    uint32_t i, index = 0;
+
+    for (i = 0; i + 1 < profile->count; i++) {
+        const struct crash_point *point = &profile->points[i];
+
+        if (!options->brute) {
+            if (!point->distinct)
+                continue;
+            if (!sampled(index++, profile->distinct, options->sample))
+                continue;
+        }
+        plan->first = *point;
+        if (!kill_at(options, plan, result, text))
+            return;
+    }
+}
+
+static void
+visit_seconds(const struct crash_options *options, struct plan *plan,
+              struct result *result, char **text)
+{
+    const struct profile *profile = &control->profile[0];
+    uint32_t i, index = 0;
+    int together;
+
+    for (i = 0; i < profile->count; i++) {
+        if (!profile->points[i].distinct ||
+            !sampled(index++, profile->distinct, options->sample / 2))
+            continue;
+        for (together = 0; together < 2; together++) {
+            plan->first = profile->points[i];
+            plan->together = together != 0;
+            second_victims(options, *plan, result, text);
+            if (options->stop_at_first && found_any(result))
+                return;
+        }
+    }
+    plan->together = false;
+}
+
+static char *
+run_scenario(const struct crash_options *options,
+             const struct crash_scenario *scenario, struct result *result)
+{
+    const struct profile *profile = &control->profile[0];
+    struct plan plan = {
+        .scenario = scenario,
+        .mode = PLAN_PROFILE,
+        .without_waitv = options->without_waitv,
+        .deadline = options->deadline + 30,
+    };
+    char *text = NULL, *line = NULL;
+    unsigned i;
+
+    perform(&plan, NULL);
+    if (profile->count > 0)
+        plan.first = profile->points[profile->count - 1];
+    result->points++;
+    collect(options, &plan, result, &text);
+    check_covers(scenario, result, &text);
+    plan.deadline = options->deadline;
+    if (result->errors == 0 && !(options->stop_at_first && found_any(result))) {
+        if ((scenario->woken | scenario->untimed) != 0) {
+            plan.mode = PLAN_CONTROL;
+            perform(&plan, NULL);
+            collect(options, &plan, result, &text);
+        }
+        plan.mode = PLAN_KILL;
+        if (options->only_point >= 0) {
+            if ((uint32_t)options->only_point < profile->count) {
+                plan.first = profile->points[options->only_point];
+                kill_at(options, &plan, result, &text);
+            }
+        } else if (!(options->stop_at_first && found_any(result))) {
+            visit(options, &plan, result, &text);
+            if (scenario->second != NULL &&
+                !(options->stop_at_first && found_any(result)))
+                visit_seconds(options, &plan, result, &text);
+        }
+    }
+    say(&line, "%-24s %-44s %6lu points of %6u instructions%s  ",
+        scenario->operation, scenario->state, result->points,
+        profile->steps + 1, scenario->second != NULL ? ", pairs" : "");
+    if (!found_any(result) && result->missed == 0)
+        say(&line, "ok\n");
+    else {
+        for (i = 0; i < CRASH_KINDS; i++)
+            if (result->found[i] != 0)
+                say(&line, "%s: %lu ", kind_names[i], result->found[i]);
+        if (result->missed != 0)
+            say(&line, "missed: %lu ", result->missed);
+        if (result->errors != 0)
+            say(&line, "errors: %lu ", result->errors);
+        say(&line, "\n%s", text != NULL ? text : "");
+    }
+    free(text);
+    return line;
+}
+
+/* ---- all scenarios ---- */
+
+static bool
+selected(const struct crash_options *options,
+         const struct crash_scenario *scenario)
+{
+    char name[256];
+    const char *at = options->filter;
+
+    if (at == NULL)
+        return true;
+    snprintf(name, sizeof(name), "%s/%s", scenario->operation, scenario->state);
+    /* Alternatives are separated by commas. */
+    while (*at != '\0') {
+        size_t length = strcspn(at, ",");
+        char part[256];
+
+        if (length > 0 && length < sizeof(part)) {
+            memcpy(part, at, length);
+            part[length] = '\0';
+            if (strstr(name, part) != NULL)
+                return true;
+        }
+        at += length + (at[length] == ',');
+    }
+    return false;
+}
+
+static void
+add_result(struct board *board, const struct result *result)
+{
+    unsigned i;
+
+    atomic_fetch_add(&board->points, result->points);
+    atomic_fetch_add(&board->missed, result->missed);
+    atomic_fetch_add(&board->errors, result->errors);
+    atomic_fetch_add(&board->scenarios, 1);
+    for (i = 0; i < CRASH_KINDS; i++)
+        atomic_fetch_add(&board->found[i], result->found[i]);
+}
+
+static void
+job_main(const struct crash_options *options,
+         const struct crash_scenario *const *scenarios, size_t count,
+         struct board *board)
+{
+    size_t index;
+
+    /* What a stage leaves behind comes to us, and to nobody else. */
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    children_block();
+    if (!control_open()) {
+        atomic_fetch_add(&board->errors, 1);
+        _exit(1);
+    }
+    while ((index = atomic_fetch_add(&board->next, 1)) < count) {
+        struct result result = {0};
+        char *line;
+
+        if (!selected(options, scenarios[index]))
+            continue;
+        line = run_scenario(options, scenarios[index], &result);
+        if (line != NULL && (!options->quiet || found_any(&result))) {
+            fputs(line, stdout);
+            fflush(stdout);
+        }
+        free(line);
+        add_result(board, &result);
+    }
+    _exit(0);
+}
+
+static struct board *
+board_open(void)
+{
+    struct board *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (board == MAP_FAILED) {
+        perror("mmap");
+        exit(2);
+    }
+    return board;
+}
+
+static void
+board_close(struct board *board, struct crash_totals *totals)
+{
+    unsigned i;
+
+    totals->points += board->points;
+    totals->missed += board->missed;
+    totals->errors += board->errors;
+    totals->scenarios += board->scenarios;
+    for (i = 0; i < CRASH_KINDS; i++)
+        totals->found[i] += board->found[i];
+    munmap(board, sizeof(*board));
+}
+
+static void
+await_job(struct board *board, pid_t pid)
+{
+    int status = 0;
+
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+        fprintf(stderr, "engine: a job ended with status 0x%x\n",
+                (unsigned)status);
+        atomic_fetch_add(&board->errors, 1);
+    }
+}
+
+void
+crash_run(const struct crash_options *options,
+          const struct crash_scenario *const *scenarios, size_t count,
+          struct crash_totals *totals)
+{
+    enum { MOST_JOBS = 16 };
+    struct board *board = board_open();
+    unsigned jobs = options->jobs > 0 ? options->jobs : 1, i;
+    pid_t pids[MOST_JOBS];
+
+    if (jobs > MOST_JOBS)
+        jobs = MOST_JOBS;
+    fflush(NULL);
+    for (i = 0; i < jobs; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0)
+            job_main(options, scenarios, count, board);
+    }
+    for (i = 0; i < jobs; i++)
+        await_job(board, pids[i]);
+    board_close(board, totals);
+}
+
+/* ---- exported functions without kill points ---- */
+
+static void
+exempt_job(const struct crash_options *options,
+           const struct crash_exempt *exempt, size_t count, struct board *board)
+{
+    size_t i;
+
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    children_block();
+    if (!control_open())
+        _exit(1);
+    for (i = 0; i < count; i++) {
+        const struct profile *profile = &control->profile[0];
+        struct plan plan = {.deadline = options->deadline + 30};
+        struct result result = {0};
+        char *text = NULL;
+
+        if (exempt[i].call == NULL)
+            continue;
+        perform(&plan, &exempt[i]);
+        collect(options, &plan, &result, &text);
+        if (result.errors == 0 && !profile->entered[0]) {
+            result.errors++;
+            say(&text, "    it was never called\n");
+        }
+        if (result.errors == 0 && profile->wrote) {
+            result.errors++;
+            say(&text, "    it does write shared memory\n");
+        }
+        if (found_any(&result))
+            printf("%-24s said to write no shared memory: failed\n%s",
+                   exempt[i].name, text != NULL ? text : "");
+        else if (options->verbose)
+            printf("%-24s writes no shared memory in %u instructions\n",
+                   exempt[i].name, profile->steps + 1);
+        fflush(stdout);
+        free(text);
+        add_result(board, &result);
+    }
+    _exit(0);
+}
+
+void
+crash_run_exempt(const struct crash_options *options,
+                 const struct crash_exempt *exempt, size_t count,
+                 struct crash_totals *totals)
+{
+    struct board *board = board_open();
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0)
+        exempt_job(options, exempt, count, board);
+    await_job(board, pid);
+    atomic_store(&board->scenarios, 0);
+    board_close(board, totals);
+}

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Drives a victim to a kill point, and finds the kill points. */
+#include "arch.h"
+#include "engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_futex_waitv
+# define SYS_futex_waitv 449
+#endif
+#ifndef SYS_epoll_pwait2
+# define SYS_epoll_pwait2 441
+#endif
+
+/* ---- children ---- */
+
+void
+children_block(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+void
+children_unblock(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void
+children_pause(void)
+{
+    struct timespec most = {0, 1000000};
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigtimedwait(&set, NULL, &most);
+}
+
+static ssize_t
+read_file(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got;
+
+    if (fd < 0)
+        return -1;
+    got = read(fd, text, size - 1);
+    close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    return got;
+}
+
+/* Does this system call wait for what other processes do? */
+static bool
+waits_for_others(long number)
+{
+    switch (number) {
+    case SYS_futex:
+    case SYS_futex_waitv:
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+    case SYS_ppoll:
+    case SYS_read:
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_waitid:
+    case SYS_wait4:
+    case SYS_clock_nanosleep:
+    case SYS_nanosleep:
+    case SYS_rt_sigtimedwait:
+#ifdef SYS_epoll_wait
+    case SYS_epoll_wait:
+#endif
+#ifdef SYS_poll
+    case SYS_poll:
+#endif
+#ifdef SYS_pause
+    case SYS_pause:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool
+process_asleep(pid_t pid)
+{
+    char path[64], text[512], *end;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (read_file(path, text, sizeof(text)) <= 0)
+        return false;
+    end = strrchr(text, ')');
+    if (end == NULL || end[1] == '\0' || end[2] != 'S')
+        return false;
+    snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+    /* A kernel without this file: the state alone must do. */
+    if (read_file(path, text, sizeof(text)) <= 0)
+        return errno == ENOENT;
+    return waits_for_others(strtol(text, NULL, 10));
+}
+
+void
+process_where(pid_t pid, char *text, size_t size)
+{
+    char path[64], stat[512], call[256], *end;
+    char state = '?';
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (read_file(path, stat, sizeof(stat)) > 0) {
+        end = strrchr(stat, ')');
+        if (end != NULL && end[1] != '\0')
+            state = end[2];
+    }
+    snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+    if (read_file(path, call, sizeof(call)) <= 0)
+        snprintf(call, sizeof(call), "?");
+    call[strcspn(call, "\n")] = '\0';
+    /* The number of the call and its first argument say enough. */
+    end = strchr(call, ' ');
+    if (end != NULL) {
+        end = strchr(end + 1, ' ');
+        if (end != NULL)
+            *end = '\0';
+    }
+    snprintf(text, size, "state %c, syscall %s", state, call);
+}
+
+/* ---- one traced process ---- */
+
+void __attribute__((noinline)) crash_end_marker(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
+static uint64_t
+end_of_operation(void)
+{
+    return (uint64_t)(uintptr_t)crash_end_marker;
+}
+
+static void
+note_stop(struct tracee *tracee)
+{
+    int signal = WSTOPSIG(tracee->status);
+
+    tracee->pc = arch_pc(tracee->pid);
+    tracee->pending = signal == SIGTRAP ? 0 : signal;
+}
+
+static enum tracee_state
+await_stop(struct tracee *tracee)
+{
+    pid_t got;
+
+    do
+        got = waitpid(tracee->pid, &tracee->status, __WALL);
+    while (got < 0 && errno == EINTR);
+    if (got != tracee->pid || !WIFSTOPPED(tracee->status)) {
+        tracee->ended = true;
+        return TRACEE_ENDED;
+    }
+    note_stop(tracee);
+    return TRACEE_STOPPED;
+}
+
+static enum tracee_state
+await_stop_or_sleep(struct tracee *tracee)
+{
+    unsigned tries;
+
+    for (tries = 0;; tries++) {
+        pid_t got = waitpid(tracee->pid, &tracee->status, __WALL | WNOHANG);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got != 0) {
+            if (got != tracee->pid || !WIFSTOPPED(tracee->status)) {
+                tracee->ended = true;
+                return TRACEE_ENDED;
+            }
+            note_stop(tracee);
+            return TRACEE_STOPPED;
+        }
+        if (tries < 8) {
+            sched_yield();
+            continue;
+        }
+        if (process_asleep(tracee->pid))
+            return TRACEE_ASLEEP;
+        children_pause();
+    }
+}
+
+static enum tracee_state
+go_on(struct tracee *tracee, bool one)
+{
+    if (ptrace(one ? PTRACE_SINGLESTEP : PTRACE_CONT, tracee->pid, NULL,
+               (void *)(intptr_t)tracee->pending) != 0)
+        return TRACEE_ENDED;
+    tracee->pending = 0;
+    return TRACEE_STOPPED;
+}
+
+/* One instruction; a system call that waits may end asleep. */
+static enum tracee_state
+step(struct tracee *tracee)
+{
+    bool may_sleep = arch_at_syscall(tracee->pc) &&
+                     waits_for_others(arch_syscall_number(tracee->pid));
+
+    if (go_on(tracee, true) == TRACEE_ENDED)
+        return TRACEE_ENDED;
+    return may_sleep ? await_stop_or_sleep(tracee) : await_stop(tracee);
+}
+
+bool
+tracee_await(struct tracee *tracee, pid_t pid)
+{
+    memset(tracee, 0, sizeof(*tracee));
+    tracee->pid = pid;
+    for (;;) {
+        if (await_stop(tracee) != TRACEE_STOPPED)
+            return false;
+        if (tracee->pending == 0)
+            break;
+        go_on(tracee, false);
+    }
+    if (ptrace(PTRACE_SETOPTIONS, pid, NULL,
+               (void *)(intptr_t)PTRACE_O_EXITKILL) != 0 ||
+        !arch_skip_trap(pid))
+        return false;
+    tracee->pc = arch_pc(pid);
+    return true;
+}
+
+void
+tracee_kill(struct tracee *tracee)
+{
+    if (tracee->ended)
+        return;
+    kill(tracee->pid, SIGKILL);
+    while (waitpid(tracee->pid, &tracee->status, __WALL) == tracee->pid &&
+           WIFSTOPPED(tracee->status)) {
+    }
+}
+
+/* ---- finding the points ---- */
+
+enum { ARRIVALS = 1 << 16 };
+
+struct arrival {
+    uint64_t pc;
+    uint32_t count;
+};
+
+static struct arrival arrivals[ARRIVALS];
+
+static struct arrival *
+arrival_at(uint64_t pc)
+{
+    size_t at = (pc * 0x9e3779b97f4a7c15ull) >> 48;
+
+    while (arrivals[at].pc != 0 && arrivals[at].pc != pc)
+        at = (at + 1) % ARRIVALS;
+    arrivals[at].pc = pc;
+    return &arrivals[at];
+}
+
+static struct crash_point *
+add_point(struct profile *profile, uint64_t pc, uint32_t sub,
+          enum point_kind kind, bool distinct)
+{
+    struct crash_point *point;
+
+    if (profile->count == MAX_POINTS) {
+        profile->overflow = true;
+        profile->count--;
+    }
+    point = &profile->points[profile->count++];
+    point->pc = pc;
+    point->hit = arrival_at(pc)->count;
+    point->sub = sub;
+    point->step = profile->steps;
+    point->kind = (uint16_t)kind;
+    point->distinct = distinct;
+    profile->distinct += distinct;
+    point->ordinal = profile->distinct;
+    return point;
+}
+
+static void
+note_entered(struct profile *profile, const struct crash_covers *covers,
+             uint64_t pc)
+{
+    unsigned i;
+
+    for (i = 0; covers != NULL && covers[i].name != NULL; i++)
+        if (i < MAX_COVERS && (uint64_t)(uintptr_t)covers[i].address == pc)
+            profile->entered[i] = true;
+}
+
+/* Is the point added last the one to stop at? */
+static bool
+arrived(const struct profile *profile, const struct crash_point *until)
+{
+    const struct crash_point *last = &profile->points[profile->count - 1];
+
+    if (until == NULL)
+        return false;
+    return until->distinct ? last->ordinal == until->ordinal
+                           : last->step == until->step;
+}
+
+void
+tracee_profile(struct tracee *tracee, struct profile *profile,
+               const struct crash_covers *covers, bool (*nudge)(unsigned n),
+               const struct crash_point *until)
+{
+    struct crash_point *points = profile->points;
+    uint32_t sub = 0;
+
+    memset(profile, 0, sizeof(*profile));
+    memset(arrivals, 0, sizeof(arrivals));
+    profile->points = points;
+    shared_begin(tracee->pid);
+    add_point(profile, tracee->pc, 0, POINT_START, true);
+    while (!profile->overflow && !arrived(profile, until)) {
+        uint64_t from = tracee->pc;
+        bool call = arch_at_syscall(from);
+        bool changed;
+        enum tracee_state state = step(tracee);
+
+        if (state == TRACEE_ASLEEP) {
+            if (profile->sleeps == MAX_SLEEPS)
+                break;
+            profile->sleep[profile->sleeps++] = profile->count;
+            add_point(profile, from, sub, POINT_SLEEP, true);
+            if (arrived(profile, until))
+                break;
+            if (nudge == NULL || !nudge(profile->sleeps - 1))
+                break;
+            state = await_stop(tracee);
+        }
+        if (state == TRACEE_ENDED) {
+            profile->exited =
+                WIFEXITED(tracee->status) && WEXITSTATUS(tracee->status) == 0;
+            break;
+        }
+        profile->steps++;
+        if (tracee->pc == from && !call)
+            sub++;
+        else {
+            sub = 0;
+            arrival_at(tracee->pc)->count++;
+        }
+        changed = shared_changed(tracee->pid);
+        profile->wrote |= changed;
+        note_entered(profile, covers, tracee->pc);
+        if (tracee->pc == end_of_operation()) {
+            profile->complete = true;
+            add_point(profile, tracee->pc, 0, POINT_END, true);
+            break;
+        }
+        add_point(profile, tracee->pc, sub, call ? POINT_SYSCALL : POINT_STEP,
+                  changed || call);
+    }
+    shared_end();
+}
+
+/* ---- going there again ---- */
+
+struct goal {
+    uint64_t pc;
+    uint32_t hit;
+    uint32_t seen;
+};
+
+/*
+ * Goes on until one of the goals has been arrived at as often as it says, or
+ * the operation ends.  Returns the goal, or NULL.
+ */
+static struct goal *
+run_to(struct tracee *tracee, struct goal *goals, unsigned count)
+{
+    uint64_t pcs[3] = {end_of_operation()};
+    bool breakpoints;
+    unsigned i;
+
+    for (i = 0; i < count; i++)
+        pcs[i + 1] = goals[i].pc;
+    breakpoints = arch_set_breakpoints(tracee->pid, pcs, count + 1);
+    for (;;) {
+        uint64_t from = tracee->pc;
+        bool call = arch_at_syscall(from);
+
+        if (go_on(tracee, !breakpoints) == TRACEE_ENDED ||
+            await_stop(tracee) == TRACEE_ENDED)
+            return NULL;
+        if (tracee->pending != 0)
+            continue;
+        /* A repeated string instruction is arrived at once. */
+        if (!breakpoints && tracee->pc == from && !call)
+            continue;
+        for (i = 0; i < count; i++)
+            if (goals[i].pc == tracee->pc && ++goals[i].seen == goals[i].hit) {
+                arch_set_breakpoints(tracee->pid, pcs, 0);
+                return &goals[i];
+            }
+        if (tracee->pc == end_of_operation())
+            return NULL;
+    }
+}
+
+bool
+tracee_reach(struct tracee *tracee, const struct profile *profile,
+             const struct crash_point *point, bool (*nudge)(unsigned n))
+{
+    struct goal goals[2] = {{point->pc, point->hit, 0}};
+    uint32_t sleep = 0, sub;
+
+    if (point->kind == POINT_START)
+        return true;
+    for (;;) {
+        const struct crash_point *nap = NULL;
+        struct goal *at;
+        unsigned count = 1;
+
+        if (sleep < profile->sleeps) {
+            nap = &profile->points[profile->sleep[sleep]];
+            /* Equal steps: the sleep itself, or a point just before it. */
+            if (nap->step >= point->step)
+                nap = NULL;
+        }
+        if (nap != NULL) {
+            goals[1].pc = nap->pc;
+            goals[1].hit = nap->hit;
+            goals[1].seen = goals[1].pc == goals[0].pc ? goals[0].seen : 0;
+            /* A place slept at twice keeps its count. */
+            if (sleep > 0 &&
+                profile->points[profile->sleep[sleep - 1]].pc == nap->pc)
+                goals[1].seen = profile->points[profile->sleep[sleep - 1]].hit;
+            count = 2;
+        }
+        at = run_to(tracee, goals, count);
+        if (at == NULL)
+            return false;
+        if (at == &goals[0])
+            break;
+        if (step(tracee) == TRACEE_ASLEEP &&
+            (nudge == NULL || !nudge(sleep) ||
+             await_stop(tracee) != TRACEE_STOPPED))
+            return false;
+        /* The step may have arrived at the goal. */
+        if (tracee->pc == goals[0].pc && ++goals[0].seen == goals[0].hit)
+            break;
+        sleep++;
+    }
+    for (sub = 0; sub < point->sub; sub++)
+        if (step(tracee) != TRACEE_STOPPED)
+            return false;
+    if (point->kind == POINT_SLEEP && step(tracee) == TRACEE_ENDED)
+        return false;
+    return true;
+}
+
+/* ---- the run without a death ---- */
+
+enum { SERVED = 8 };
+
+static struct {
+    pid_t pid;
+    unsigned argument;
+    uint64_t value;
+    bool changed;
+} served[SERVED];
+
+void
+control_trace_me(void)
+{
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+        engine_error("ptrace: %s", strerror(errno));
+    raise(SIGSTOP);
+}
+
+/* Is this a timespec of nothing, or none at all? */
+static bool
+is_zero(pid_t pid, uint64_t address)
+{
+    const long *time = (const void *)address;
+
+    return address == 0 || (ptrace(PTRACE_PEEKDATA, pid, &time[0], NULL) == 0 &&
+                            ptrace(PTRACE_PEEKDATA, pid, &time[1], NULL) == 0);
+}
+
+/* Which argument of a waiting call is its timeout, and what is "for ever". */
+static bool
+timeout_of(pid_t pid, const struct arch_syscall *call, unsigned *argument,
+           uint64_t *forever)
+{
+    *forever = 0;
+    *argument = 3;
+    switch (call->number) {
+    case SYS_futex: {
+        unsigned operation = (unsigned)call->argument[1] & 127u;
+
+        /* FUTEX_WAIT and FUTEX_WAIT_BITSET */
+        return operation == 0 || operation == 9;
+    }
+    case SYS_futex_waitv:
+        return true;
+    case SYS_epoll_pwait2:
+        return !is_zero(pid, call->argument[3]);
+    case SYS_epoll_pwait:
+#ifdef SYS_epoll_wait
+    case SYS_epoll_wait:
+#endif
+        *forever = UINT64_MAX;
+        /* One that only looks is no sleep. */
+        return (int)call->argument[3] > 0;
+    case SYS_ppoll:
+    case SYS_rt_sigtimedwait:
+        *argument = 2;
+        return !is_zero(pid, call->argument[2]);
+#ifdef SYS_poll
+    case SYS_poll:
+        *argument = 2;
+        *forever = UINT64_MAX;
+        return (int)call->argument[2] > 0;
+#endif
+    default:
+        return false;
+    }
+}
+
+static void
+control_syscall(pid_t pid)
+{
+    struct arch_syscall call;
+    uint64_t forever;
+    unsigned i, argument, slot = SERVED;
+
+    for (i = 0; i < SERVED; i++) {
+        if (served[i].pid == pid) {
+            slot = i;
+            break;
+        }
+        if (served[i].pid == 0 && slot == SERVED)
+            slot = i;
+    }
+    if (slot == SERVED)
+        return;
+    served[slot].pid = pid;
+    if (served[slot].changed) {
+        /* The way out: the program may still need what it passed. */
+        arch_set_argument(pid, served[slot].argument, served[slot].value);
+        served[slot].changed = false;
+        return;
+    }
+    if (!arch_get_syscall(pid, &call) ||
+        !timeout_of(pid, &call, &argument, &forever) ||
+        call.argument[argument] == forever)
+        return;
+#if defined(__x86_64__)
+    /* On the way in the result is -ENOSYS. */
+    if (call.result != -ENOSYS)
+        return;
+#endif
+    served[slot].argument = argument;
+    served[slot].value = call.argument[argument];
+    served[slot].changed = arch_set_argument(pid, argument, forever);
+}
+
+bool
+control_serve(pid_t pid, int status)
+{
+    int signal = 0;
+
+    if (!WIFSTOPPED(status))
+        return false;
+    if (WSTOPSIG(status) == SIGSTOP)
+        ptrace(PTRACE_SETOPTIONS, pid, NULL,
+               (void *)(intptr_t)(PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD));
+    else if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+        control_syscall(pid);
+    else if (WSTOPSIG(status) != SIGTRAP)
+        signal = WSTOPSIG(status);
+    ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(intptr_t)signal);
+    return true;
+}

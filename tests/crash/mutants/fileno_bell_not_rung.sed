@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# what: no bell is rung
+# operation: troupe_queue_fileno troupe_event_fileno
+# file: src/sync/doorbell.c
+# scenario: troupe_queue_put/empty, an epoll_wait sleeper,troupe_event_set/an epoll
+# expect: hang
+s/if (ring(troupe__load_acquire(&cell->name)) == -ECONNREFUSED/if (cell->name == 0/

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# what: what the dead held stays
+# operation: troupe_queue_reserve troupe_queue_new
+# file: src/heap/alloc.c
+# scenario: troupe_queue_reserve
+# expect: loss
+/^troupe__alloc_recover/,/^}/s/if (troupe__block_owner(block) == mine) {/if (troupe__block_owner(block) == ~mine) {/

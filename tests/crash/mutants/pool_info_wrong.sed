@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# what: a pool counts a worker too many
+# operation: troupe_pool_info_get
+# file: src/pool/pool.c
+# scenario: troupe_pool_close
+# expect: corruption
+s/^    info->processes = pool->processes;/    info->processes = pool->processes + 1;/

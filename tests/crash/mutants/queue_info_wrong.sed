@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# what: a queue shows an item that is not there
+# operation: troupe_queue_info_get
+# file: src/ipc/queue.c
+# scenario: troupe_queue_info_get
+# expect: corruption
+s/^    info->items = troupe__place_between(head, tail);/    info->items = troupe__place_between(head, tail) + 1u;/

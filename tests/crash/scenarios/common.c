@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { MAX_SCENARIOS = 256, MAX_COUNTED = 4096, KEPT = 6 };
+
+static const struct crash_scenario *scenarios[MAX_SCENARIOS];
+static size_t scenario_count;
+static struct crash_exempt exempts[MAX_SCENARIOS];
+static size_t exempt_count;
+
+void
+scenario_add(const struct crash_scenario *scenario)
+{
+    if (scenario_count == MAX_SCENARIOS)
+        abort();
+    scenarios[scenario_count++] = scenario;
+}
+
+void
+exempt_add(const struct crash_exempt *exempt)
+{
+    if (exempt_count == MAX_SCENARIOS)
+        abort();
+    exempts[exempt_count++] = *exempt;
+}
+
+int
+main(int argc, char **argv)
+{
+    return crash_main(argc, argv, scenarios, scenario_count, exempts,
+                      exempt_count);
+}
+
+void
+join_family(void)
+{
+    CRASH_REQUIRE(troupe_free(troupe_alloc(16)) == 0, CRASH_CORRUPTION,
+                  "the family cannot be joined");
+}
+
+void *
+family_memory(size_t size)
+{
+    void *memory = troupe_calloc(1, size);
+
+    CRASH_REQUIRE(memory != NULL, CRASH_CORRUPTION, "no memory for a setup");
+    return memory;
+}
+
+/* ---- counting blocks ---- */
+
+static unsigned char *kept[KEPT];
+static unsigned counted;
+static size_t counted_size = COUNTED_SIZE;
+
+void
+counted_class(size_t size)
+{
+    counted_size = size;
+}
+
+void *
+patterned(size_t size, unsigned char pattern)
+{
+    void *block = troupe_alloc(size);
+
+    if (block != NULL)
+        memset(block, pattern, size);
+    return block;
+}
+
+bool
+has_pattern(const void *block, size_t size, unsigned char pattern)
+{
+    const unsigned char *bytes = block;
+    size_t i;
+
+    for (i = 0; i < size; i++)
+        if (bytes[i] != pattern)
+            return false;
+    return true;
+}
+
+/* Allocates until nothing is left; all blocks distinct. Frees them again. */
+static unsigned
+count_blocks(void)
+{
+    static unsigned *blocks[MAX_COUNTED];
+    unsigned count = 0, i;
+
+    while (count < MAX_COUNTED) {
+        unsigned *block = troupe_alloc(counted_size);
+
+        if (block == NULL)
+            break;
+        block[0] = count;
+        block[counted_size / sizeof(*block) - 1] = ~count;
+        blocks[count++] = block;
+    }
+    for (i = 0; i < count; i++) {
+        CRASH_REQUIRE(blocks[i][0] == i &&
+                          blocks[i][counted_size / sizeof(unsigned) - 1] == ~i,
+                      CRASH_DUPLICATE, "a block was handed out twice");
+        CRASH_REQUIRE(troupe_free(blocks[i]) == 0, CRASH_CORRUPTION,
+                      "a block cannot be freed");
+    }
+    return count;
+}
+
+void
+limited_heap(void)
+{
+    int status = troupe_heap_setup(
+        TROUPE_OPTIONS(troupe_heap_options, .limit = 512 * 1024));
+
+    CRASH_REQUIRE(status == 0 || status == -EBUSY, CRASH_CORRUPTION, "no heap");
+}
+
+void
+counted_heap(void)
+{
+    /* A class keeps its last slab: every class that is going to be used gets
+     * its own before the counting. */
+    static const size_t sizes[] = {16, 250, 600, COUNTED_SIZE, 3000, 4000};
+    unsigned i;
+
+    limited_heap();
+    for (i = 0; i < KEPT; i++) {
+        kept[i] = patterned(COUNTED_SIZE, (unsigned char)(0xa0 + i));
+        CRASH_REQUIRE(kept[i] != NULL, CRASH_CORRUPTION, "no block to keep");
+    }
+    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        CRASH_REQUIRE(troupe_free(troupe_alloc(sizes[i])) == 0,
+                      CRASH_CORRUPTION, "the first block of a class");
+    counted = count_blocks();
+    CRASH_REQUIRE(counted > 20, CRASH_CORRUPTION, "only %u blocks", counted);
+}
+
+void
+counted_check(unsigned hands)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+    unsigned now, i;
+
+    /* Settles what the dead left. */
+    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                  "no figures about the heap");
+    if (info.members != 1)
+        crash_fail(CRASH_CORRUPTION, "%u members are left", info.members);
+    for (i = 0; i < KEPT; i++)
+        if (!has_pattern(kept[i], COUNTED_SIZE, (unsigned char)(0xa0 + i)))
+            crash_fail(CRASH_CORRUPTION, "a live block was overwritten");
+    now = count_blocks();
+    if (now > counted)
+        crash_fail(CRASH_DUPLICATE, "%u blocks where there were %u", now,
+                   counted);
+    if (now + hands < counted)
+        crash_fail(CRASH_LOSS, "%u blocks lost of %u, %u was allowed",
+                   counted - now, counted, hands);
+}
+
+void
+use_heap(void)
+{
+    enum { SOME = 12 };
+
+    static const size_t sizes[] = {16, COUNTED_SIZE, 20000};
+    unsigned char *blocks[SOME];
+    unsigned i;
+
+    for (i = 0; i < SOME; i++) {
+        size_t size = sizes[i % 3];
+
+        blocks[i] = patterned(size, (unsigned char)(i + 1));
+        CRASH_REQUIRE(blocks[i] != NULL || errno == ENOMEM, CRASH_CORRUPTION,
+                      "alloc: %d", errno);
+    }
+    for (i = 0; i < SOME; i++) {
+        size_t size = sizes[i % 3];
+
+        if (blocks[i] == NULL)
+            continue;
+        CRASH_REQUIRE(has_pattern(blocks[i], size, (unsigned char)(i + 1)),
+                      CRASH_DUPLICATE, "a block was handed out twice");
+        CRASH_REQUIRE(troupe_free(blocks[i]) == 0, CRASH_CORRUPTION,
+                      "a block cannot be freed");
+    }
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the scenarios share: a place for them, and a heap to count blocks in. */
+#ifndef TROUPE_TESTS_CRASH_COMMON_H
+#define TROUPE_TESTS_CRASH_COMMON_H
+
+#include "crash.h"
+
+#include <troupe/heap.h>
+#include <troupe/time.h>
+
+#include <string.h>
+
+/* Defines a scenario and puts it on the list. */
+#define SCENARIO(id)                                     \
+ static const struct crash_scenario id;                  \
+ __attribute__((constructor)) static void add_##id(void) \
+ {                                                       \
+  scenario_add(&id);                                     \
+ }                                                       \
+ static const struct crash_scenario id
+
+/* The same for a function that has no kill points. */
+#define EXEMPT(id)                                       \
+ static const struct crash_exempt id;                    \
+ __attribute__((constructor)) static void add_##id(void) \
+ {                                                       \
+  exempt_add(&id);                                       \
+ }                                                       \
+ static const struct crash_exempt id
+
+#define COVERS(...)            \
+ (const struct crash_covers[]) \
+ {                             \
+  __VA_ARGS__,                 \
+  {                            \
+   NULL, NULL                  \
+  }                            \
+ }
+#define FUNCTION(symbol) CRASH_COVERS(symbol)
+
+void scenario_add(const struct crash_scenario *scenario);
+void exempt_add(const struct crash_exempt *exempt);
+
+/* Longer than any sound wait, shorter than for ever: a survivor that waits in
+ * vain says so itself, where the engine's deadline does not come first. */
+#define PATIENCE troupe_after(600)
+
+/* Joins the family, so that the operation itself is all that is stepped. */
+void join_family(void);
+
+/* Zeroed memory of the family, or the end of the scenario. */
+void *family_memory(size_t size);
+
+/* ---- counting blocks ---- */
+
+enum { COUNTED_SIZE = 1000 };
+
+/*
+ * A heap with a small limit, in which the blocks that fit are counted: what a
+ * death leaks is then missing at the end.
+ */
+/* Counts blocks of another size: leaks show in the class they happen in. */
+void counted_class(size_t size);
+void limited_heap(void);
+void counted_heap(void);
+/* In check(): at most `hands` blocks are missing, none is there twice, and
+ * those that were allocated before have kept their content. */
+void counted_check(unsigned hands);
+/* Allocates, fills, compares and frees some blocks. */
+void use_heap(void);
+/* A block with a pattern in it, and is the pattern still there? */
+void *patterned(size_t size, unsigned char pattern);
+bool has_pattern(const void *block, size_t size, unsigned char pattern);
+
+#endif

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The event: set or not set, and nobody misses a set that returned. */
+#include "common.h"
+
+#include <troupe/event.h>
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+struct shared {
+    troupe_event event;
+};
+
+static struct shared *shared;
+
+enum { WORD_STATUS, WORD_SEEN, WORD_BEHIND };
+
+static void
+setup(void)
+{
+    shared = family_memory(sizeof(*shared));
+}
+
+static void
+setup_set(void)
+{
+    setup();
+    CRASH_REQUIRE(troupe_event_set(&shared->event) == 0, CRASH_CORRUPTION,
+                  "set");
+}
+
+static void
+wait_for_it(void)
+{
+    int status = troupe_event_wait(&shared->event, PATIENCE);
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "wait: %s",
+                  troupe_error_name(status));
+    atomic_fetch_add(crash_word(WORD_SEEN), 1);
+}
+
+static void
+set_it(void)
+{
+    int status = troupe_event_set(&shared->event);
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "set: %s",
+                  troupe_error_name(status));
+}
+
+/* Sets only what is not set: a sleeper that was not woken must see by itself. */
+static void
+set_if_not_set(void)
+{
+    if (!troupe_event_is_set(&shared->event))
+        set_it();
+}
+
+static void
+peer_sleeps(void)
+{
+    join_family();
+    crash_ready();
+    wait_for_it();
+}
+
+/* ---- set ---- */
+
+static void
+victim_set(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_event_set(&shared->event));
+}
+
+static void
+check_set(void)
+{
+    CRASH_REQUIRE(troupe_event_is_set(&shared->event), CRASH_LOSS,
+                  "the event is not set");
+    wait_for_it();
+    CRASH_REQUIRE(troupe_event_clear(&shared->event) == 0, CRASH_CORRUPTION,
+                  "clear");
+    CRASH_REQUIRE(troupe_event_wait(&shared->event, TROUPE_NOW) == -ETIMEDOUT,
+                  CRASH_CORRUPTION, "a cleared event is set");
+}
+
+SCENARIO(set_alone) = {
+    .operation = "troupe_event_set",
+    .state = "not set",
+    .covers = COVERS(FUNCTION(troupe_event_set)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_set,
+    .survivors = {set_if_not_set, wait_for_it},
+    .check = check_set,
+};
+
+SCENARIO(set_stranger) = {
+    .operation = "troupe_event_set",
+    .state = "a sleeping peer, the setter has not joined",
+    .covers = COVERS(FUNCTION(troupe_event_set)),
+    .setup = setup,
+    .peers = {peer_sleeps},
+    .woken = 1,
+    .victim = victim_set,
+    .survivors = {set_if_not_set, NULL},
+    .check = check_set,
+};
+
+SCENARIO(set_sleepers) = {
+    .operation = "troupe_event_set",
+    .state = "three sleeping peers",
+    .covers = COVERS(FUNCTION(troupe_event_set)),
+    .setup = setup,
+    .peers = {peer_sleeps, peer_sleeps, peer_sleeps},
+    .woken = 7,
+    .prepare = join_family,
+    .victim = victim_set,
+    .survivors = {set_if_not_set, NULL},
+    .check = check_set,
+};
+
+static void
+second_set(void)
+{
+    (void)troupe_event_set(&shared->event);
+}
+
+SCENARIO(set_two) = {
+    .operation = "troupe_event_set",
+    .state = "a sleeping peer, a second victim sets",
+    .covers = COVERS(FUNCTION(troupe_event_set)),
+    .setup = setup,
+    .peers = {peer_sleeps},
+    .prepare = join_family,
+    .victim = victim_set,
+    .second_prepare = join_family,
+    .second = second_set,
+    .survivors = {set_if_not_set, NULL},
+    .check = check_set,
+};
+
+SCENARIO(set_again) = {
+    .operation = "troupe_event_set",
+    .state = "set already",
+    .covers = COVERS(FUNCTION(troupe_event_set)),
+    .setup = setup_set,
+    .prepare = join_family,
+    .victim = victim_set,
+    .survivors = {wait_for_it, NULL},
+    .check = check_set,
+};
+
+/* Sleeps in epoll_wait, without timeout. */
+static void
+peer_polls(void)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int epoll = epoll_create1(EPOLL_CLOEXEC), fd = -1, status;
+
+    join_family();
+    status = troupe_event_fileno(&shared->event, &fd);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "fileno: %s",
+                  troupe_error_name(status));
+    CRASH_REQUIRE(epoll >= 0 &&
+                      epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0,
+                  CRASH_CORRUPTION, "epoll: %d", errno);
+    crash_ready();
+    while (troupe_event_wait(&shared->event, TROUPE_NOW) != 0)
+        (void)epoll_wait(epoll, &event, 1, -1);
+    atomic_fetch_add(crash_word(WORD_SEEN), 1);
+}
+
+SCENARIO(set_poller) = {
+    .operation = "troupe_event_set",
+    .state = "an epoll_wait sleeper",
+    .covers = COVERS(FUNCTION(troupe_event_set)),
+    .setup = setup,
+    .peers = {peer_polls},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_set,
+    .survivors = {set_if_not_set, NULL},
+    .check = check_set,
+};
+
+static void
+victim_fileno(void)
+{
+    int fd;
+
+    atomic_store(crash_word(WORD_STATUS),
+                 troupe_event_fileno(&shared->event, &fd));
+}
+
+/* One who polls is dead; the others are told all the same. */
+SCENARIO(fileno_first) = {
+    .operation = "troupe_event_fileno",
+    .state = "an epoll_wait sleeper",
+    .covers = COVERS(FUNCTION(troupe_event_fileno)),
+    .setup = setup,
+    .peers = {peer_polls},
+    .prepare = join_family,
+    .victim = victim_fileno,
+    .survivors = {set_it, NULL},
+    .check = check_set,
+};
+
+/* ---- clear ---- */
+
+static void
+victim_clear(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_event_clear(&shared->event));
+}
+
+static void
+check_clear(void)
+{
+    if (crash_completed() && atomic_load(crash_word(WORD_SEEN)) == 0 &&
+        troupe_event_is_set(&shared->event))
+        crash_fail(CRASH_CORRUPTION, "the clear returned and had no effect");
+    set_it();
+    check_set();
+}
+
+SCENARIO(clear_set) = {
+    .operation = "troupe_event_clear",
+    .state = "set",
+    .covers = COVERS(FUNCTION(troupe_event_clear)),
+    .setup = setup_set,
+    .prepare = join_family,
+    .victim = victim_clear,
+    .survivors = {NULL, NULL},
+    .check = check_clear,
+};
+
+SCENARIO(clear_sleeper) = {
+    .operation = "troupe_event_clear",
+    .state = "not set, a sleeping peer",
+    .covers = COVERS(FUNCTION(troupe_event_clear)),
+    .setup = setup,
+    .peers = {peer_sleeps},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_clear,
+    .survivors = {set_it, NULL},
+    .check = check_set,
+};
+
+/* ---- wait ---- */
+
+static void
+victim_wait(void)
+{
+    atomic_store(crash_word(WORD_STATUS),
+                 troupe_event_wait(&shared->event, TROUPE_FOREVER));
+}
+
+static bool
+nudge_set(unsigned n)
+{
+    if (n > 0)
+        return false;
+    set_it();
+    return true;
+}
+
+/* Cleared at once: whoever waited has still been let go. */
+static bool
+nudge_pulse(unsigned n)
+{
+    if (n > 0)
+        return false;
+    set_it();
+    (void)troupe_event_clear(&shared->event);
+    return true;
+}
+
+static void
+check_wait(void)
+{
+    if (crash_completed() && atomic_load(crash_word(WORD_STATUS)) != 0)
+        crash_fail(CRASH_CORRUPTION, "the victim's wait failed");
+    check_set();
+}
+
+SCENARIO(wait_set) = {
+    .operation = "troupe_event_wait",
+    .state = "set, the first call of its process",
+    .covers = COVERS(FUNCTION(troupe_event_wait)),
+    .setup = setup_set,
+    .victim = victim_wait,
+    .survivors = {wait_for_it, NULL},
+    .check = check_wait,
+};
+
+SCENARIO(wait_sleeps) = {
+    .operation = "troupe_event_wait",
+    .state = "not set, sleeps, is set",
+    .covers = COVERS(FUNCTION(troupe_event_wait)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_wait,
+    .nudge = nudge_set,
+    .survivors = {set_it, wait_for_it},
+    .check = check_wait,
+};
+
+SCENARIO(wait_pulse) = {
+    .operation = "troupe_event_wait",
+    .state = "not set, sleeps, is set and cleared",
+    .covers = COVERS(FUNCTION(troupe_event_wait)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_wait,
+    .nudge = nudge_pulse,
+    .survivors = {set_it, wait_for_it},
+    .check = check_wait,
+};
+
+SCENARIO(wait_cold) = {
+    .operation = "troupe_event_wait",
+    .state = "not set, the first call of its process",
+    .covers = COVERS(FUNCTION(troupe_event_wait)),
+    .setup = setup,
+    .victim = victim_wait,
+    .nudge = nudge_set,
+    .survivors = {set_it, wait_for_it},
+    .check = check_wait,
+};
+
+SCENARIO(wait_beside) = {
+    .operation = "troupe_event_wait",
+    .state = "not set, another sleeps too",
+    .covers = COVERS(FUNCTION(troupe_event_wait)),
+    .setup = setup,
+    .peers = {peer_sleeps},
+    .prepare = join_family,
+    .victim = victim_wait,
+    .nudge = nudge_set,
+    .survivors = {set_if_not_set, NULL},
+    .check = check_wait,
+};
+
+/* ---- the rest ---- */
+
+static void
+renew(void)
+{
+    if (crash_completed())
+        CRASH_REQUIRE(!troupe_event_is_set(&shared->event), CRASH_CORRUPTION,
+                      "a new event is set");
+    CRASH_REQUIRE(troupe_event_init(&shared->event) == 0 &&
+                      !troupe_event_is_set(&shared->event),
+                  CRASH_CORRUPTION, "init");
+    set_it();
+}
+
+static void
+victim_init(void)
+{
+    (void)troupe_event_init(&shared->event);
+}
+
+SCENARIO(init_new) = {
+    .operation = "troupe_event_init",
+    .state = "nobody uses it yet",
+    .covers = COVERS(FUNCTION(troupe_event_init)),
+    .setup = setup_set,
+    .prepare = join_family,
+    .victim = victim_init,
+    .survivors = {renew, NULL},
+    .check = check_set,
+};
+
+static void
+victim_fini(void)
+{
+    troupe_event_fini(&shared->event);
+}
+
+SCENARIO(fini_old) = {
+    .operation = "troupe_event_fini",
+    .state = "nobody uses it any more",
+    .covers = COVERS(FUNCTION(troupe_event_fini)),
+    .setup = setup_set,
+    .prepare = join_family,
+    .victim = victim_fini,
+    .survivors = {renew, NULL},
+    .check = check_set,
+};
+
+static void
+call_is_set(void)
+{
+    (void)troupe_event_is_set(&shared->event);
+}
+
+EXEMPT(is_set_reads) = {
+    "troupe_event_is_set",
+    (void (*)(void))troupe_event_is_set,
+    setup_set,
+    call_is_set,
+    "loads one word",
+};

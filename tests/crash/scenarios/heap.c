@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The allocator: nothing twice, nothing lost but what the dead had in hand. */
+#include "common.h"
+
+#include <errno.h>
+
+enum { LARGE = 20000, MOST = 32 };
+
+static void *block;
+static void *many[MOST];
+
+enum { WORD_BLOCK, WORD_STATUS };
+
+static void
+keep(void *result)
+{
+    block = result;
+    atomic_store(crash_word(WORD_BLOCK), (int64_t)(uintptr_t)result);
+}
+
+/* What the victim got is its own: the survivors' blocks are others. */
+static void
+survive(void)
+{
+    use_heap();
+}
+
+static void
+check_one(void)
+{
+    counted_check(1);
+}
+
+static void
+check_none(void)
+{
+    counted_check(0);
+}
+
+/* ---- alloc ---- */
+
+static void
+prepare_cached(void)
+{
+    CRASH_REQUIRE(troupe_free(troupe_alloc(COUNTED_SIZE)) == 0,
+                  CRASH_CORRUPTION, "free");
+}
+
+static void
+victim_alloc(void)
+{
+    keep(troupe_alloc(COUNTED_SIZE));
+}
+
+static void
+victim_alloc_large(void)
+{
+    keep(troupe_alloc(LARGE));
+}
+
+SCENARIO(alloc_cached) = {
+    .operation = "troupe_alloc",
+    .state = "small, a block is cached",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = counted_heap,
+    .prepare = prepare_cached,
+    .victim = victim_alloc,
+    .survivors = {survive, survive},
+    .check = check_one,
+};
+
+SCENARIO(alloc_refill) = {
+    .operation = "troupe_alloc",
+    .state = "small, nothing is cached",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = counted_heap,
+    .prepare = join_family,
+    .victim = victim_alloc,
+    .survivors = {survive, survive},
+    .check = check_one,
+};
+
+/* A class of which there is no slab yet; its slabs have as many pages as those
+ * of the counted class. */
+static void
+victim_alloc_class(void)
+{
+    keep(troupe_alloc(900));
+}
+
+/* Freed by the check, so that the whole slab goes back. */
+static void
+check_class(void)
+{
+    void *mine = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
+
+    if (mine != NULL && troupe_usable_size(mine) >= 900)
+        CRASH_REQUIRE(troupe_free(mine) == 0, CRASH_CORRUPTION,
+                      "what the victim got cannot be freed");
+    /* The slab itself stays: a class keeps its last one. */
+    counted_check(32);
+}
+
+SCENARIO(alloc_new_slab) = {
+    .operation = "troupe_alloc",
+    .state = "small, the first of its class",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = counted_heap,
+    .prepare = join_family,
+    .victim = victim_alloc_class,
+    .survivors = {survive, survive},
+    .check = check_class,
+};
+
+SCENARIO(alloc_cold) = {
+    .operation = "troupe_alloc",
+    .state = "small, the first call of its process",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = counted_heap,
+    .victim = victim_alloc,
+    .survivors = {survive, survive},
+    .check = check_one,
+};
+
+/* Large blocks take whole pages: up to as many counted blocks as fit there. */
+static void
+check_large(void)
+{
+    void *mine = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
+
+    if (mine != NULL && troupe_usable_size(mine) >= LARGE) {
+        CRASH_REQUIRE(troupe_free(mine) == 0, CRASH_CORRUPTION,
+                      "what the victim got cannot be freed");
+        counted_check(0);
+    } else
+        /* Killed with the address in a register, it took it along. */
+        counted_check(56);
+}
+
+SCENARIO(alloc_large) = {
+    .operation = "troupe_alloc",
+    .state = "large",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = counted_heap,
+    .prepare = join_family,
+    .victim = victim_alloc_large,
+    .survivors = {survive, survive},
+    .check = check_large,
+};
+
+/* All is taken; the survivors give back what the setup took. */
+static void
+setup_exhausted(void)
+{
+    counted_heap();
+    while (troupe_alloc(LARGE) != NULL) {
+    }
+    while (troupe_alloc(COUNTED_SIZE) != NULL) {
+    }
+}
+
+static void
+check_exhausted(void)
+{
+    void *mine = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
+
+    if (mine != NULL)
+        crash_fail(CRASH_DUPLICATE, "a block where there was none");
+    if (troupe_alloc(COUNTED_SIZE) != NULL)
+        crash_fail(CRASH_DUPLICATE, "another block where there was none");
+}
+
+SCENARIO(alloc_exhausted) = {
+    .operation = "troupe_alloc",
+    .state = "large, no memory is left",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = setup_exhausted,
+    .prepare = NULL,
+    .victim = victim_alloc_large,
+    .survivors = {survive, NULL},
+    .check = check_exhausted,
+};
+
+/* A heap that has to grow for it. */
+static void
+setup_young(void)
+{
+    CRASH_REQUIRE(troupe_heap_setup(NULL) == 0, CRASH_CORRUPTION, "no heap");
+    join_family();
+}
+
+static void
+victim_alloc_huge(void)
+{
+    keep(troupe_alloc(5 << 20));
+}
+
+static void
+check_young(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+    unsigned char *other;
+
+    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                  "no figures about the heap");
+    other = patterned(5 << 20, 0x55);
+    CRASH_REQUIRE(other != NULL, CRASH_CORRUPTION, "alloc: %d", errno);
+    use_heap();
+    CRASH_REQUIRE(has_pattern(other, 5 << 20, 0x55), CRASH_DUPLICATE,
+                  "a block was handed out twice");
+    CRASH_REQUIRE(troupe_free(other) == 0, CRASH_CORRUPTION, "free");
+}
+
+SCENARIO(alloc_grow) = {
+    .operation = "troupe_alloc",
+    .state = "large, the heap grows",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = setup_young,
+    .prepare = join_family,
+    .victim = victim_alloc_huge,
+    .survivors = {survive, survive},
+    .check = check_young,
+};
+
+static void
+second_alloc(void)
+{
+    (void)!troupe_alloc(COUNTED_SIZE);
+}
+
+static void
+check_two_hands(void)
+{
+    counted_check(2);
+}
+
+SCENARIO(alloc_two) = {
+    .operation = "troupe_alloc",
+    .state = "small, nothing cached, a second victim allocates",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = counted_heap,
+    .prepare = join_family,
+    .victim = victim_alloc,
+    .second_prepare = join_family,
+    .second = second_alloc,
+    .survivors = {survive, survive},
+    .check = check_two_hands,
+};
+
+/* Died with cached blocks, and in the middle of nothing. */
+static void
+peer_dies_with_cache(void)
+{
+    unsigned i;
+
+    for (i = 0; i < 6; i++)
+        many[i] = troupe_alloc(COUNTED_SIZE);
+    for (i = 0; i < 6; i++)
+        (void)troupe_free(many[i]);
+    (void)troupe_free(troupe_alloc(LARGE));
+    crash_ready();
+}
+
+SCENARIO(alloc_recovers) = {
+    .operation = "troupe_alloc",
+    .state = "the first call, recovers a dead peer",
+    .covers = COVERS(FUNCTION(troupe_alloc)),
+    .setup = counted_heap,
+    .peers = {peer_dies_with_cache},
+    .victim = victim_alloc,
+    .survivors = {survive, survive},
+    .check = check_one,
+};
+
+static void
+victim_info(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    atomic_store(crash_word(WORD_STATUS), troupe_heap_info_get(&info));
+}
+
+/* Left little: a second victim at each point of the recovery multiplies. */
+static void
+peer_dies_with_one(void)
+{
+    prepare_cached();
+    crash_ready();
+}
+
+SCENARIO(alloc_recovers_two) = {
+    .operation = "troupe_heap_info_get",
+    .state = "recovers a dead peer, so does a second victim",
+    .covers = COVERS(FUNCTION(troupe_heap_info_get)),
+    .setup = counted_heap,
+    .peers = {peer_dies_with_one},
+    .late = 1,
+    .prepare = join_family,
+    .victim = victim_info,
+    .second = victim_info,
+    .survivors = {survive, survive},
+    .check = check_none,
+};
+
+/* ---- calloc, strdup, realloc ---- */
+
+static void
+victim_calloc(void)
+{
+    keep(troupe_calloc(10, COUNTED_SIZE / 10));
+}
+
+static void
+check_calloc(void)
+{
+    if (crash_completed() &&
+        !has_pattern((void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK)),
+                     COUNTED_SIZE, 0))
+        crash_fail(CRASH_CORRUPTION, "it is not cleared");
+    counted_check(1);
+}
+
+SCENARIO(calloc_cached) = {
+    .operation = "troupe_calloc",
+    .state = "small, a block is cached",
+    .covers = COVERS(FUNCTION(troupe_calloc)),
+    .setup = counted_heap,
+    .prepare = prepare_cached,
+    .victim = victim_calloc,
+    .survivors = {survive, survive},
+    .check = check_calloc,
+};
+
+static char text[COUNTED_SIZE];
+
+static void
+victim_strdup(void)
+{
+    keep(troupe_strdup(text));
+}
+
+static void
+prepare_text(void)
+{
+    memset(text, 'x', sizeof(text) - 1);
+    prepare_cached();
+}
+
+static void
+check_strdup(void)
+{
+    const char *copy = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
+
+    if (crash_completed() && (copy == NULL || strlen(copy) != sizeof(text) - 1))
+        crash_fail(CRASH_CORRUPTION, "the copy is another text");
+    counted_check(1);
+}
+
+SCENARIO(strdup_cached) = {
+    .operation = "troupe_strdup",
+    .state = "small, a block is cached",
+    .covers = COVERS(FUNCTION(troupe_strdup)),
+    .setup = counted_heap,
+    .prepare = prepare_text,
+    .victim = victim_strdup,
+    .survivors = {survive, survive},
+    .check = check_strdup,
+};
+
+/* The block that is moved belongs to the root and is full of a pattern. */
+static void
+setup_block(void)
+{
+    counted_heap();
+    block = patterned(COUNTED_SIZE, 0x33);
+}
+
+static void
+victim_realloc(void)
+{
+    keep(troupe_realloc(block, 3 * COUNTED_SIZE));
+}
+
+static void
+check_realloc(void)
+{
+    void *moved = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
+
+    if (crash_completed()) {
+        CRASH_REQUIRE(moved != NULL, CRASH_CORRUPTION, "realloc failed");
+        if (!has_pattern(moved, COUNTED_SIZE, 0x33))
+            crash_fail(CRASH_CORRUPTION, "the content did not come along");
+        CRASH_REQUIRE(troupe_free(moved) == 0, CRASH_CORRUPTION,
+                      "what the victim got cannot be freed");
+    } else if (troupe_usable_size(block) != 0) {
+        /* Still the old one, unless it was freed and is somebody's cache. */
+        if (!has_pattern(block, COUNTED_SIZE, 0x33))
+            crash_fail(CRASH_CORRUPTION, "the old block was changed");
+        (void)troupe_free(block);
+    }
+    counted_check(0);
+}
+
+SCENARIO(realloc_moves) = {
+    .operation = "troupe_realloc",
+    .state = "small to larger",
+    .covers = COVERS(FUNCTION(troupe_realloc)),
+    .setup = setup_block,
+    .prepare = prepare_cached,
+    .victim = victim_realloc,
+    .survivors = {NULL, NULL},
+    .check = check_realloc,
+};
+
+static void
+victim_realloc_same(void)
+{
+    keep(troupe_realloc(block, COUNTED_SIZE - 8));
+}
+
+static void
+check_realloc_same(void)
+{
+    CRASH_REQUIRE(has_pattern(block, COUNTED_SIZE - 8, 0x33), CRASH_CORRUPTION,
+                  "the block was changed");
+    CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                  "the block cannot be freed");
+    counted_check(0);
+}
+
+SCENARIO(realloc_in_place) = {
+    .operation = "troupe_realloc",
+    .state = "in place",
+    .covers = COVERS(FUNCTION(troupe_realloc)),
+    .setup = setup_block,
+    .prepare = prepare_cached,
+    .victim = victim_realloc_same,
+    .survivors = {survive, survive},
+    .check = check_realloc_same,
+};
+
+/* ---- free ---- */
+
+static void
+victim_free(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_free(block));
+}
+
+/* Freed, or still there and freed now. */
+static void
+check_free(void)
+{
+    if (crash_completed() && atomic_load(crash_word(WORD_STATUS)) != 0)
+        crash_fail(CRASH_CORRUPTION, "free failed");
+    if (troupe_usable_size(block) != 0) {
+        if (crash_completed())
+            crash_fail(CRASH_CORRUPTION, "it is not free");
+        CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                      "the block cannot be freed");
+    }
+    counted_check(0);
+}
+
+static void
+settle(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                  "no figures about the heap");
+}
+
+SCENARIO(free_room) = {
+    .operation = "troupe_free",
+    .state = "small, the cache has room",
+    .covers = COVERS(FUNCTION(troupe_free)),
+    .setup = setup_block,
+    .prepare = join_family,
+    .victim = victim_free,
+    .survivors = {settle, NULL},
+    .check = check_free,
+};
+
+/* The victim's cache of the class is full: it is drained first. */
+static void
+prepare_full_cache(void)
+{
+    unsigned i;
+
+    for (i = 0; i < 12; i++)
+        many[i] = troupe_alloc(COUNTED_SIZE);
+    /* The cache of this class holds 8. */
+    for (i = 0; i < 8; i++)
+        (void)troupe_free(many[i]);
+    for (; i < 12; i++)
+        atomic_store(crash_word(8 + i), (int64_t)(uintptr_t)many[i]);
+}
+
+/* What the victim had beside, and had not freed, lives on. */
+static void
+check_full_cache(void)
+{
+    unsigned i;
+
+    for (i = 8; i < 12; i++) {
+        void *other = (void *)(uintptr_t)atomic_load(crash_word(8 + i));
+
+        CRASH_REQUIRE(troupe_free(other) == 0, CRASH_CORRUPTION,
+                      "a block of the victim cannot be freed");
+    }
+    check_free();
+}
+
+SCENARIO(free_drains) = {
+    .operation = "troupe_free",
+    .state = "small, the cache is full",
+    .covers = COVERS(FUNCTION(troupe_free)),
+    .setup = setup_block,
+    .prepare = prepare_full_cache,
+    .victim = victim_free,
+    .survivors = {settle, NULL},
+    .check = check_full_cache,
+};
+
+SCENARIO(free_cold) = {
+    .operation = "troupe_free",
+    .state = "small, the first call of its process",
+    .covers = COVERS(FUNCTION(troupe_free)),
+    .setup = setup_block,
+    .victim = victim_free,
+    .survivors = {settle, NULL},
+    .check = check_free,
+};
+
+static void
+setup_large(void)
+{
+    counted_heap();
+    block = patterned(LARGE, 0x33);
+}
+
+SCENARIO(free_large) = {
+    .operation = "troupe_free",
+    .state = "large",
+    .covers = COVERS(FUNCTION(troupe_free)),
+    .setup = setup_large,
+    .prepare = join_family,
+    .victim = victim_free,
+    .survivors = {settle, NULL},
+    .check = check_free,
+};
+
+/* Free neighbours on both sides, which it is merged with. */
+static void
+setup_large_between(void)
+{
+    void *left, *right;
+
+    counted_heap();
+    left = patterned(LARGE, 1);
+    block = patterned(LARGE, 0x33);
+    right = patterned(LARGE, 2);
+    (void)troupe_free(left);
+    (void)troupe_free(right);
+}
+
+SCENARIO(free_merges) = {
+    .operation = "troupe_free",
+    .state = "large, between two free ones",
+    .covers = COVERS(FUNCTION(troupe_free)),
+    .setup = setup_large_between,
+    .prepare = join_family,
+    .victim = victim_free,
+    .survivors = {settle, NULL},
+    .check = check_free,
+};
+
+static void
+second_free(void)
+{
+    (void)troupe_free(block);
+}
+
+static void
+check_free_two(void)
+{
+    if (troupe_usable_size(block) != 0)
+        CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                      "the block cannot be freed");
+    counted_check(0);
+}
+
+/* Both free the same block: one of them is told that it is none. */
+SCENARIO(free_twice) = {
+    .operation = "troupe_free",
+    .state = "small, a second victim frees it too",
+    .covers = COVERS(FUNCTION(troupe_free)),
+    .setup = setup_block,
+    .prepare = join_family,
+    .victim = victim_free,
+    .second_prepare = join_family,
+    .second = second_free,
+    .survivors = {settle, NULL},
+    .check = check_free_two,
+};
+
+SCENARIO(free_large_twice) = {
+    .operation = "troupe_free",
+    .state = "large, a second victim frees it too",
+    .covers = COVERS(FUNCTION(troupe_free)),
+    .setup = setup_large,
+    .prepare = join_family,
+    .victim = victim_free,
+    .second_prepare = join_family,
+    .second = second_free,
+    .survivors = {settle, NULL},
+    .check = check_free_two,
+};
+
+/* ---- figures ---- */
+
+SCENARIO(info_recovers) = {
+    .operation = "troupe_heap_info_get",
+    .state = "recovers a dead peer",
+    .covers = COVERS(FUNCTION(troupe_heap_info_get)),
+    .setup = counted_heap,
+    .peers = {peer_dies_with_cache},
+    .prepare = NULL,
+    .victim = victim_info,
+    .survivors = {survive, survive},
+    .check = check_none,
+};
+
+/* ---- functions without kill points ---- */
+
+static void
+setup_joined(void)
+{
+    counted_heap();
+    block = patterned(COUNTED_SIZE, 1);
+}
+
+static void
+call_setup_again(void)
+{
+    (void)troupe_heap_setup(NULL);
+}
+
+EXEMPT(setup_nothing) = {
+    "troupe_heap_setup",
+    (void (*)(void))troupe_heap_setup,
+    setup_joined,
+    call_setup_again,
+    "nobody else has the heap before it returns; a second call changes nothing",
+};
+
+static void
+call_contains(void)
+{
+    (void)troupe_heap_contains(block, 16);
+}
+
+EXEMPT(contains_reads) = {
+    "troupe_heap_contains", (void (*)(void))troupe_heap_contains,
+    setup_joined,           call_contains,
+    "compares addresses",
+};
+
+static void
+call_usable_size(void)
+{
+    (void)troupe_usable_size(block);
+}
+
+EXEMPT(usable_size_reads) = {
+    "troupe_usable_size", (void (*)(void))troupe_usable_size,
+    setup_joined,         call_usable_size,
+    "loads words",
+};

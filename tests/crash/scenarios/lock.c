@@ -1,0 +1,784 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The lock: nobody hangs, nobody is let in beside another, deaths are told. */
+#include "common.h"
+
+#include <troupe/lock.h>
+
+#include <errno.h>
+
+enum { LOG = 16 };
+
+/* Written under the lock; what each acquire returned, in order. */
+struct shared {
+    troupe_lock lock;
+    int inside;
+    int entries;
+    int log[LOG];
+    int consistent_at; /* entries before this one were answered for */
+};
+
+static struct shared *shared;
+
+/* Set by victims, to know what they may have left behind. */
+enum { WORD_ACQUIRED, WORD_VICTIM_STATUS, WORD_BEHIND };
+
+static void
+setup(void)
+{
+    shared = family_memory(sizeof(*shared));
+}
+
+static void
+setup_poison(void)
+{
+    setup();
+    CRASH_REQUIRE(
+        troupe_lock_init(&shared->lock, TROUPE_OPTIONS(troupe_lock_options,
+                                                       .poison = true)) == 0,
+        CRASH_CORRUPTION, "init");
+}
+
+/* The critical section: alone, and the answer written down. */
+static void
+inside(int status)
+{
+    CRASH_REQUIRE(status == 0 || status == TROUPE_OWNER_DIED, CRASH_CORRUPTION,
+                  "acquire: %s", troupe_error_name(status));
+    CRASH_REQUIRE(__atomic_exchange_n(&shared->inside, 1, __ATOMIC_SEQ_CST) ==
+                      0,
+                  CRASH_CORRUPTION, "two inside at once");
+    if (shared->entries < LOG)
+        shared->log[shared->entries++] = status;
+    __atomic_store_n(&shared->inside, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Takes it and keeps it. */
+static void
+take(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, TROUPE_FOREVER);
+
+    CRASH_REQUIRE(status >= 0, CRASH_CORRUPTION, "acquire: %s",
+                  troupe_error_name(status));
+}
+
+static void
+pass_through(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, PATIENCE);
+
+    inside(status);
+    status = troupe_lock_release(&shared->lock);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "release: %s",
+                  troupe_error_name(status));
+}
+
+/* Once told, everybody is told until somebody says it is repaired. */
+static void
+check_log(bool must_be_told, bool may_be_told)
+{
+    bool told = false;
+    int i, status;
+
+    for (i = 0; i < shared->entries; i++) {
+        bool now = shared->log[i] == TROUPE_OWNER_DIED;
+
+        if (told && !now)
+            crash_fail(CRASH_CORRUPTION, "entry %d was not told of the death",
+                       i);
+        told |= now;
+    }
+    status = troupe_lock_acquire(&shared->lock, PATIENCE);
+    CRASH_REQUIRE(status == TROUPE_OWNER_DIED || (status == 0 && !told),
+                  CRASH_CORRUPTION, "the last acquire: %s, told before: %d",
+                  troupe_error_name(status), told);
+    told |= status == TROUPE_OWNER_DIED;
+    if (must_be_told && !told)
+        crash_fail(CRASH_CORRUPTION, "nobody was told of the dead holder");
+    if (told && !may_be_told)
+        crash_fail(CRASH_CORRUPTION, "a death was told that hurt nobody");
+    if (told)
+        CRASH_REQUIRE(troupe_lock_consistent(&shared->lock) == 0,
+                      CRASH_CORRUPTION, "consistent");
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "the last release");
+    status = troupe_lock_acquire(&shared->lock, PATIENCE);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "after consistent: %s",
+                  troupe_error_name(status));
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "the very last release");
+    CRASH_REQUIRE(!troupe_lock_locked(&shared->lock), CRASH_CORRUPTION,
+                  "still locked");
+}
+
+/* ---- acquire ---- */
+
+static void
+victim_acquire(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, TROUPE_FOREVER);
+
+    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+    atomic_store(crash_word(WORD_ACQUIRED), 1);
+}
+
+/* The victim died holding when its acquire returned. */
+static void
+check_acquire(void)
+{
+    check_log(crash_completed(), true);
+    if (crash_completed() && atomic_load(crash_word(WORD_VICTIM_STATUS)) != 0)
+        crash_fail(CRASH_CORRUPTION, "the victim's acquire: %s",
+                   troupe_error_name(
+                       (int)atomic_load(crash_word(WORD_VICTIM_STATUS))));
+}
+
+/* All that came in came after the victim. */
+static void
+check_acquire_first(void)
+{
+    if (crash_completed() && shared->log[0] != TROUPE_OWNER_DIED)
+        crash_fail(CRASH_CORRUPTION, "the first one in was not told");
+    check_acquire();
+}
+
+SCENARIO(acquire_free) = {
+    .operation = "troupe_lock_acquire",
+    .state = "free",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .survivors = {pass_through, pass_through},
+    .check = check_acquire_first,
+};
+
+/* The first call of a process: it joins the family on the way. */
+SCENARIO(acquire_cold) = {
+    .operation = "troupe_lock_acquire",
+    .state = "free, the first call of its process",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .victim = victim_acquire,
+    .survivors = {pass_through, pass_through},
+    .check = check_acquire_first,
+};
+
+static void
+second_acquire(void)
+{
+    take();
+}
+
+static void
+check_two(void)
+{
+    check_log(crash_completed() || crash_second_completed(), true);
+}
+
+SCENARIO(acquire_two) = {
+    .operation = "troupe_lock_acquire",
+    .state = "free, a second victim acquires",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .second_prepare = join_family,
+    .second = second_acquire,
+    .survivors = {pass_through, pass_through},
+    .check = check_two,
+};
+
+/* A peer that holds the lock until gate 0 opens, and answers by gate 1. */
+static void
+peer_holds(void)
+{
+    inside(troupe_lock_acquire(&shared->lock, TROUPE_FOREVER));
+    crash_ready();
+    crash_gate_wait(0);
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "the holder's release");
+    crash_gate_open(1);
+}
+
+static void
+peer_sleeps(void)
+{
+    join_family();
+    crash_ready();
+    pass_through();
+}
+
+static bool
+nudge_release(unsigned n)
+{
+    if (n > 0)
+        return false;
+    crash_gate_open(0);
+    crash_gate_wait(1);
+    return true;
+}
+
+/* Survivors that first let the holder go on, as the nudge does. */
+static void
+release_and_pass(void)
+{
+    crash_gate_open(0);
+    pass_through();
+}
+
+SCENARIO(acquire_held) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by a peer, which releases it",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_holds},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .nudge = nudge_release,
+    .survivors = {release_and_pass, pass_through},
+    .check = check_acquire,
+};
+
+/* Nobody comes after the victim: the sleeper must find out by itself. */
+static void
+only_release(void)
+{
+    crash_gate_open(0);
+}
+
+SCENARIO(acquire_held_sleeper) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by a peer, another sleeps before",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_holds, peer_sleeps},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .nudge = nudge_release,
+    .survivors = {only_release, NULL},
+    .check = check_acquire,
+};
+
+/* ---- a sleeper that is woken and dies must not take the wake with it ---- */
+
+static void
+peer_sleeps_behind(void)
+{
+    join_family();
+    crash_ready();
+    /* The victim sleeps first, so that it is the one to be woken. */
+    crash_gate_wait(2);
+    atomic_store(crash_word(WORD_BEHIND), 1);
+    pass_through();
+}
+
+static bool
+nudge_woken(unsigned n)
+{
+    if (n > 0)
+        return false;
+    crash_gate_open(2);
+    while (atomic_load(crash_word(WORD_BEHIND)) == 0) {
+    }
+    crash_await_asleep(1);
+    crash_gate_open(0);
+    crash_gate_wait(1);
+    return true;
+}
+
+static void
+open_all(void)
+{
+    crash_gate_open(2);
+    crash_gate_open(0);
+}
+
+SCENARIO(acquire_woken) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by a peer, another sleeps behind",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_holds, peer_sleeps_behind},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .nudge = nudge_woken,
+    .survivors = {open_all, NULL},
+    .check = check_acquire,
+};
+
+/* ---- the holder is dead, or dies while the victim sleeps ---- */
+
+static void
+peer_dies_holding(void)
+{
+    take();
+    crash_ready();
+}
+
+static void
+check_dead_holder(void)
+{
+    int64_t status = atomic_load(crash_word(WORD_VICTIM_STATUS));
+
+    if (crash_completed() && status != TROUPE_OWNER_DIED)
+        crash_fail(CRASH_CORRUPTION,
+                   "the victim was not told of the dead holder: %s",
+                   troupe_error_name((int)status));
+    check_log(true, true);
+}
+
+SCENARIO(acquire_dead) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by the dead",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_dies_holding},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .survivors = {pass_through, pass_through},
+    .check = check_dead_holder,
+};
+
+SCENARIO(acquire_dead_two) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by the dead, a second victim acquires",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_dies_holding},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .second_prepare = join_family,
+    .second = second_acquire,
+    .survivors = {pass_through, pass_through},
+    .check = check_dead_holder,
+};
+
+/* Holds it for good. */
+static void
+peer_holds_for_good(void)
+{
+    take();
+    crash_ready();
+    crash_gate_wait(3);
+}
+
+static bool
+nudge_kill(unsigned n)
+{
+    if (n > 0)
+        return false;
+    crash_kill_peer(0);
+    return true;
+}
+
+/* The holder must be dead before anybody can come in. */
+static void
+exit_and_pass(void)
+{
+    crash_gate_open(3);
+    pass_through();
+}
+
+SCENARIO(acquire_dying) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by a peer, which dies",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_holds_for_good},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .nudge = nudge_kill,
+    .survivors = {exit_and_pass, pass_through},
+    .check = check_dead_holder,
+};
+
+SCENARIO(acquire_dying_sleeper) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by a peer, which dies, another sleeps",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_holds_for_good, peer_sleeps},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .nudge = nudge_kill,
+    .survivors = {exit_and_pass, NULL},
+    .check = check_dead_holder,
+};
+
+/* ---- a deadline ---- */
+
+static void
+victim_try(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, TROUPE_NOW);
+
+    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+}
+
+static void
+check_try(void)
+{
+    if (crash_completed() &&
+        atomic_load(crash_word(WORD_VICTIM_STATUS)) != -ETIMEDOUT)
+        crash_fail(CRASH_CORRUPTION, "a try got the lock that is held");
+    check_log(false, false);
+}
+
+SCENARIO(acquire_try) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by a peer, tries once",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_holds},
+    .prepare = join_family,
+    .victim = victim_try,
+    .survivors = {release_and_pass, pass_through},
+    .check = check_try,
+};
+
+static void
+victim_timed(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, troupe_after(0.02));
+
+    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+}
+
+/* Its deadline passes by itself. */
+static bool
+nudge_nothing(unsigned n)
+{
+    return n < 4;
+}
+
+SCENARIO(acquire_timed) = {
+    .operation = "troupe_lock_acquire",
+    .state = "held by a peer, the deadline passes",
+    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
+    .setup = setup,
+    .peers = {peer_holds},
+    .prepare = join_family,
+    .victim = victim_timed,
+    .nudge = nudge_nothing,
+    .survivors = {release_and_pass, pass_through},
+    .check = check_try,
+};
+
+/* ---- release ---- */
+
+static void
+prepare_held(void)
+{
+    inside(troupe_lock_acquire(&shared->lock, TROUPE_FOREVER));
+}
+
+static void
+victim_release(void)
+{
+    int status = troupe_lock_release(&shared->lock);
+
+    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+}
+
+static void
+check_release(void)
+{
+    if (crash_completed() && atomic_load(crash_word(WORD_VICTIM_STATUS)) != 0)
+        crash_fail(CRASH_CORRUPTION, "the victim's release failed");
+    check_log(false, !crash_completed());
+}
+
+/* A holder that died before its release is told, one that died after is not;
+ * a second victim may have died holding in either case. */
+static void
+check_release_two(void)
+{
+    check_log(crash_second_completed(), true);
+}
+
+static void
+check_release_free(void)
+{
+    if (crash_completed() &&
+        atomic_load(crash_word(WORD_VICTIM_STATUS)) != -EPERM)
+        crash_fail(CRASH_CORRUPTION, "a free lock could be released");
+    check_log(false, false);
+}
+
+SCENARIO(release_alone) = {
+    .operation = "troupe_lock_release",
+    .state = "nobody waits",
+    .covers = COVERS(FUNCTION(troupe_lock_release)),
+    .setup = setup,
+    .prepare = prepare_held,
+    .victim = victim_release,
+    .survivors = {pass_through, pass_through},
+    .check = check_release,
+};
+
+SCENARIO(release_sleeper) = {
+    .operation = "troupe_lock_release",
+    .state = "a peer sleeps",
+    .covers = COVERS(FUNCTION(troupe_lock_release)),
+    .setup = setup,
+    .peers = {peer_sleeps},
+    .late = 1,
+    .woken = 1,
+    .prepare = prepare_held,
+    .victim = victim_release,
+    .check = check_release,
+};
+
+SCENARIO(release_sleepers) = {
+    .operation = "troupe_lock_release",
+    .state = "two peers sleep",
+    .covers = COVERS(FUNCTION(troupe_lock_release)),
+    .setup = setup,
+    .peers = {peer_sleeps, peer_sleeps},
+    .late = 3,
+    .woken = 3,
+    .prepare = prepare_held,
+    .victim = victim_release,
+    .check = check_release,
+};
+
+SCENARIO(release_two) = {
+    .operation = "troupe_lock_release",
+    .state = "a second victim acquires",
+    .covers = COVERS(FUNCTION(troupe_lock_release)),
+    .setup = setup,
+    .prepare = prepare_held,
+    .victim = victim_release,
+    .second_prepare = join_family,
+    .second = second_acquire,
+    .survivors = {pass_through, pass_through},
+    .check = check_release_two,
+};
+
+/* The victim holds a lock whose data was hurt by an earlier death. */
+static void
+prepare_marked(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, TROUPE_FOREVER);
+
+    CRASH_REQUIRE(status == TROUPE_OWNER_DIED, CRASH_CORRUPTION, "prepare: %s",
+                  troupe_error_name(status));
+}
+
+static void
+check_still_marked(void)
+{
+    check_log(true, true);
+}
+
+SCENARIO(release_marked) = {
+    .operation = "troupe_lock_release",
+    .state = "marked by a death, not repaired",
+    .covers = COVERS(FUNCTION(troupe_lock_release)),
+    .setup = setup,
+    .peers = {peer_dies_holding},
+    .prepare = prepare_marked,
+    .victim = victim_release,
+    .survivors = {pass_through, pass_through},
+    .check = check_still_marked,
+};
+
+/* Poisoned: everybody is refused from the release on, nobody before. */
+static void
+pass_poisoned(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, PATIENCE);
+
+    if (status == -ENOTRECOVERABLE) {
+        atomic_fetch_add(crash_word(WORD_BEHIND), 1);
+        return;
+    }
+    CRASH_REQUIRE(status == TROUPE_OWNER_DIED, CRASH_CORRUPTION,
+                  "acquire before the poison: %s", troupe_error_name(status));
+    CRASH_REQUIRE(troupe_lock_consistent(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "consistent");
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "release");
+}
+
+static void
+check_poisoned(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, PATIENCE);
+
+    if (atomic_load(crash_word(WORD_BEHIND)) != 0 || crash_completed())
+        CRASH_REQUIRE(status == -ENOTRECOVERABLE, CRASH_CORRUPTION,
+                      "a lock given up: %s", troupe_error_name(status));
+    else
+        CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "a repaired lock: %s",
+                      troupe_error_name(status));
+}
+
+SCENARIO(release_poison) = {
+    .operation = "troupe_lock_release",
+    .state = "marked by a death, given up",
+    .covers = COVERS(FUNCTION(troupe_lock_release)),
+    .setup = setup_poison,
+    .peers = {peer_dies_holding},
+    .prepare = prepare_marked,
+    .victim = victim_release,
+    .survivors = {pass_poisoned, NULL},
+    .check = check_poisoned,
+};
+
+SCENARIO(release_free) = {
+    .operation = "troupe_lock_release",
+    .state = "free already",
+    .covers = COVERS(FUNCTION(troupe_lock_release)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_release,
+    .survivors = {pass_through, pass_through},
+    .check = check_release_free,
+};
+
+/* ---- the rest ---- */
+
+static void
+victim_consistent(void)
+{
+    int status = troupe_lock_consistent(&shared->lock);
+
+    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+}
+
+/* It dies holding the lock in any case, which marks it again. */
+SCENARIO(consistent_marked) = {
+    .operation = "troupe_lock_consistent",
+    .state = "marked by a death",
+    .covers = COVERS(FUNCTION(troupe_lock_consistent)),
+    .setup = setup,
+    .peers = {peer_dies_holding},
+    .prepare = prepare_marked,
+    .victim = victim_consistent,
+    .survivors = {pass_through, pass_through},
+    .check = check_still_marked,
+};
+
+static void
+victim_obituary(void)
+{
+    troupe_obituary obituary;
+    int status = troupe_lock_obituary(&shared->lock, &obituary);
+
+    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+    atomic_store(crash_word(WORD_BEHIND), obituary.pid);
+}
+
+static void
+check_obituary(void)
+{
+    if (crash_completed() &&
+        (atomic_load(crash_word(WORD_VICTIM_STATUS)) != 0 ||
+         atomic_load(crash_word(WORD_BEHIND)) <= 0))
+        crash_fail(CRASH_CORRUPTION, "the dead holder is not named");
+    check_log(true, true);
+}
+
+SCENARIO(obituary_marked) = {
+    .operation = "troupe_lock_obituary",
+    .state = "marked by a death",
+    .covers = COVERS(FUNCTION(troupe_lock_obituary)),
+    .setup = setup,
+    .peers = {peer_dies_holding},
+    .prepare = prepare_marked,
+    .victim = victim_obituary,
+    .survivors = {pass_through, pass_through},
+    .check = check_obituary,
+};
+
+/* Nobody uses the lock yet, or any more: what counts is the one made next. */
+static void
+renew_and_pass(void)
+{
+    if (!crash_completed())
+        CRASH_REQUIRE(troupe_lock_init(&shared->lock, NULL) == 0,
+                      CRASH_CORRUPTION, "init");
+    pass_through();
+}
+
+/* The memory is full of what was there before. */
+static void
+setup_junk(void)
+{
+    setup();
+    memset(&shared->lock, 0x5a, sizeof(shared->lock));
+}
+
+static void
+check_zeroed(void)
+{
+    static const troupe_lock zero;
+
+    if (crash_completed() && memcmp(&zero, &shared->lock, sizeof(zero)) != 0)
+        crash_fail(CRASH_CORRUPTION, "what was ended is not zeroed");
+    CRASH_REQUIRE(troupe_lock_init(&shared->lock, NULL) == 0, CRASH_CORRUPTION,
+                  "init");
+    pass_through();
+    check_log(false, false);
+}
+
+static void
+victim_init(void)
+{
+    (void)troupe_lock_init(&shared->lock,
+                           TROUPE_OPTIONS(troupe_lock_options, .poison = true));
+}
+
+static void
+check_new(void)
+{
+    check_log(false, false);
+}
+
+SCENARIO(init_new) = {
+    .operation = "troupe_lock_init",
+    .state = "nobody uses it yet",
+    .covers = COVERS(FUNCTION(troupe_lock_init)),
+    .setup = setup_junk,
+    .prepare = join_family,
+    .victim = victim_init,
+    .survivors = {renew_and_pass, NULL},
+    .check = check_new,
+};
+
+static void
+victim_fini(void)
+{
+    troupe_lock_fini(&shared->lock);
+}
+
+SCENARIO(fini_old) = {
+    .operation = "troupe_lock_fini",
+    .state = "nobody uses it any more",
+    .covers = COVERS(FUNCTION(troupe_lock_fini)),
+    .setup = setup_poison,
+    .prepare = join_family,
+    .victim = victim_fini,
+    .check = check_zeroed,
+};
+
+static void
+setup_joined(void)
+{
+    setup();
+    join_family();
+}
+
+static void
+call_locked(void)
+{
+    (void)troupe_lock_locked(&shared->lock);
+}
+
+EXEMPT(locked_reads) = {
+    "troupe_lock_locked", (void (*)(void))troupe_lock_locked,
+    setup_joined,         call_locked,
+    "loads one word",
+};

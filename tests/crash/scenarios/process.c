@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes: the victim is a parent.  Whenever it dies, nothing of it stays in
+ * the family, its daemons die with it, and queues learn of producers that never
+ * came to be.
+ */
+#include "common.h"
+
+#include <troupe/log.h>
+#include <troupe/process.h>
+#include <troupe/queue.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static troupe_process *child;
+static troupe_queue *queue;
+
+enum { WORD_STATUS, WORD_RAN, GATE_CHILD = 6 };
+
+static int
+target_returns(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(crash_word(WORD_RAN), 1);
+    return 0;
+}
+
+static int
+target_sleeps(void *arg)
+{
+    (void)arg;
+    for (;;)
+        pause();
+    return 0;
+}
+
+/* Ends when it is asked to. */
+static int
+target_stoppable(void *arg)
+{
+    size_t size = 0;
+    int status = troupe_stoppable_begin();
+
+    (void)arg;
+    if (status == 0)
+        status = troupe_queue_get(queue, NULL, &size, TROUPE_FOREVER);
+    return status == -ECANCELED ? 0 : 1;
+}
+
+static void
+setup(void)
+{
+    limited_heap();
+    counted_heap();
+}
+
+static void
+setup_queue(void)
+{
+    limited_heap();
+    CRASH_REQUIRE(
+        troupe_queue_new(&queue, TROUPE_OPTIONS(troupe_queue_options,
+                                                .max_bytes = 32768,
+                                                .small_bytes = 8192)) == 0,
+        CRASH_CORRUPTION, "new");
+    counted_heap();
+}
+
+/* When all processes of the victim have ended, the root is alone again. */
+static void
+check(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    do {
+        CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                      "no figures about the heap");
+        sched_yield();
+    } while (info.members != 1);
+    counted_check(0);
+}
+
+static void
+check_status(void)
+{
+    int status = (int)atomic_load(crash_word(WORD_STATUS));
+
+    if (crash_completed() && status != 0)
+        crash_fail(CRASH_CORRUPTION, "the victim's call: %s",
+                   troupe_error_name(status));
+    check();
+}
+
+static void
+survive(void)
+{
+    use_heap();
+}
+
+/* The children of the victim live by themselves: a sleep of the victim that
+ * waits for them ends. */
+static bool
+nudge_nothing(unsigned n)
+{
+    return n < 8;
+}
+
+static void
+make(int (*target)(void *), bool daemon)
+{
+    int status = troupe_process_new(
+        &child, TROUPE_OPTIONS(troupe_process_options, .target = target,
+                               .daemon = daemon));
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "new: %s",
+                  troupe_error_name(status));
+}
+
+static void
+start(int (*target)(void *), bool daemon)
+{
+    int status;
+
+    make(target, daemon);
+    status = troupe_process_start(child);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "start: %s",
+                  troupe_error_name(status));
+}
+
+/* ---- start ---- */
+
+static void
+prepare_new(void)
+{
+    join_family();
+    make(target_returns, false);
+}
+
+static void
+prepare_daemon(void)
+{
+    join_family();
+    make(target_sleeps, true);
+}
+
+static void
+victim_start(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_process_start(child));
+}
+
+SCENARIO(start_child) = {
+    .operation = "troupe_process_start",
+    .state = "a child that returns",
+    .covers = COVERS(FUNCTION(troupe_process_start)),
+    .setup = setup,
+    .prepare = prepare_new,
+    .victim = victim_start,
+    .nudge = nudge_nothing,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+/* It would never end by itself. */
+SCENARIO(start_daemon) = {
+    .operation = "troupe_process_start",
+    .state = "a daemon that sleeps",
+    .covers = COVERS(FUNCTION(troupe_process_start)),
+    .setup = setup,
+    .prepare = prepare_daemon,
+    .victim = victim_start,
+    .nudge = nudge_nothing,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+prepare_producer(void)
+{
+    int status;
+
+    join_family();
+    status = troupe_process_new(
+        &child, TROUPE_OPTIONS(troupe_process_options, .target = target_returns,
+                               .produces = &queue, .produces_count = 1));
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "new: %s",
+                  troupe_error_name(status));
+}
+
+static void
+peer_waits_for_end(void)
+{
+    size_t size = 0;
+    int status;
+
+    join_family();
+    crash_ready();
+    status = troupe_queue_get(queue, NULL, &size, PATIENCE);
+    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION, "the end: %s",
+                  troupe_error_name(status));
+}
+
+/* Where the child was not declared yet, the stream ends by this one. */
+static void
+survivor_produces(void)
+{
+    int status = troupe_queue_attach_producer(queue);
+
+    CRASH_REQUIRE(status == 0 || status == -EPIPE, CRASH_CORRUPTION,
+                  "attach: %s", troupe_error_name(status));
+    CRASH_REQUIRE(troupe_queue_close(queue) == 0, CRASH_CORRUPTION, "close");
+}
+
+SCENARIO(start_producer) = {
+    .operation = "troupe_process_start",
+    .state = "a declared producer, a sleeping consumer",
+    .covers = COVERS(FUNCTION(troupe_process_start)),
+    .setup = setup_queue,
+    .peers = {peer_waits_for_end},
+    .prepare = prepare_producer,
+    .victim = victim_start,
+    .nudge = nudge_nothing,
+    .survivors = {survivor_produces, NULL},
+    .check = check_status,
+};
+
+/* ---- what reaps a child ---- */
+
+/* A child that has ended and was not looked at since. */
+static void
+prepare_ended(void)
+{
+    struct pollfd end = {.events = POLLIN};
+
+    join_family();
+    start(target_returns, false);
+    CRASH_REQUIRE(troupe_process_sentinel(child, &end.fd) == 0,
+                  CRASH_CORRUPTION, "sentinel");
+    while (poll(&end, 1, -1) != 1) {
+    }
+}
+
+static void
+victim_join(void)
+{
+    int status = troupe_process_join(child, TROUPE_FOREVER);
+
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(join_ended) = {
+    .operation = "troupe_process_join",
+    .state = "the child has ended",
+    .covers = COVERS(FUNCTION(troupe_process_join)),
+    .setup = setup,
+    .prepare = prepare_ended,
+    .victim = victim_join,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static int
+target_waits(void *arg)
+{
+    (void)arg;
+    crash_gate_wait(GATE_CHILD);
+    return 0;
+}
+
+static void
+prepare_running(void)
+{
+    join_family();
+    start(target_waits, false);
+}
+
+static bool
+nudge_child(unsigned n)
+{
+    if (n == 0)
+        crash_gate_open(GATE_CHILD);
+    return n < 8;
+}
+
+static void
+let_child_end(void)
+{
+    crash_gate_open(GATE_CHILD);
+}
+
+SCENARIO(join_running) = {
+    .operation = "troupe_process_join",
+    .state = "the child runs, sleeps, the child ends",
+    .covers = COVERS(FUNCTION(troupe_process_join)),
+    .setup = setup,
+    .prepare = prepare_running,
+    .victim = victim_join,
+    .nudge = nudge_child,
+    .survivors = {let_child_end, NULL},
+    .check = check_status,
+};
+
+static void
+victim_is_alive(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_process_is_alive(child));
+}
+
+SCENARIO(is_alive_ended) = {
+    .operation = "troupe_process_is_alive",
+    .state = "the child has ended",
+    .covers = COVERS(FUNCTION(troupe_process_is_alive)),
+    .setup = setup,
+    .prepare = prepare_ended,
+    .victim = victim_is_alive,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+victim_state(void)
+{
+    atomic_store(crash_word(WORD_STATUS),
+                 troupe_process_state(child) != TROUPE_PROCESS_STOPPED);
+}
+
+SCENARIO(state_ended) = {
+    .operation = "troupe_process_state",
+    .state = "the child has ended",
+    .covers = COVERS(FUNCTION(troupe_process_state)),
+    .setup = setup,
+    .prepare = prepare_ended,
+    .victim = victim_state,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+victim_exitcode(void)
+{
+    int code = -1;
+    int status = troupe_process_exitcode(child, &code);
+
+    atomic_store(crash_word(WORD_STATUS), status != 0 ? status : code);
+}
+
+SCENARIO(exitcode_ended) = {
+    .operation = "troupe_process_exitcode",
+    .state = "the child has ended",
+    .covers = COVERS(FUNCTION(troupe_process_exitcode)),
+    .setup = setup,
+    .prepare = prepare_ended,
+    .victim = victim_exitcode,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+victim_format(void)
+{
+    char text[200];
+
+    (void)troupe_process_format(child, text, sizeof(text));
+    atomic_store(crash_word(WORD_STATUS),
+                 strstr(text, "stopped exitcode=0>") == NULL);
+}
+
+SCENARIO(format_ended) = {
+    .operation = "troupe_process_format",
+    .state = "the child has ended",
+    .covers = COVERS(FUNCTION(troupe_process_format)),
+    .setup = setup,
+    .prepare = prepare_ended,
+    .victim = victim_format,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+victim_close(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_process_close(child));
+}
+
+SCENARIO(close_ended) = {
+    .operation = "troupe_process_close",
+    .state = "the child has ended",
+    .covers = COVERS(FUNCTION(troupe_process_close)),
+    .setup = setup,
+    .prepare = prepare_ended,
+    .victim = victim_close,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+victim_active(void)
+{
+    troupe_process **children = NULL;
+    size_t count = 9;
+    int status = troupe_process_active_children(&children, &count);
+
+    troupe_process_list_free(children);
+    atomic_store(crash_word(WORD_STATUS), status != 0 ? status : (int)count);
+}
+
+SCENARIO(active_ended) = {
+    .operation = "troupe_process_active_children",
+    .state = "the child has ended",
+    .covers = COVERS(FUNCTION(troupe_process_active_children)),
+    .setup = setup,
+    .prepare = prepare_ended,
+    .victim = victim_active,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+/* ---- what ends a child ---- */
+
+static void
+prepare_sleeping_daemon(void)
+{
+    join_family();
+    start(target_sleeps, true);
+}
+
+static void
+victim_terminate(void)
+{
+    int status = troupe_process_terminate(child);
+
+    if (status == 0)
+        status = troupe_process_join(child, TROUPE_FOREVER);
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(terminate_daemon) = {
+    .operation = "troupe_process_terminate",
+    .state = "a daemon sleeps, and join",
+    .covers = COVERS(FUNCTION(troupe_process_terminate)),
+    .setup = setup,
+    .prepare = prepare_sleeping_daemon,
+    .victim = victim_terminate,
+    .nudge = nudge_nothing,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+victim_kill(void)
+{
+    int status = troupe_process_kill(child);
+
+    if (status == 0)
+        status = troupe_process_join(child, TROUPE_FOREVER);
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(kill_daemon) = {
+    .operation = "troupe_process_kill",
+    .state = "a daemon sleeps, and join",
+    .covers = COVERS(FUNCTION(troupe_process_kill)),
+    .setup = setup,
+    .prepare = prepare_sleeping_daemon,
+    .victim = victim_kill,
+    .nudge = nudge_nothing,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+prepare_stoppable(void)
+{
+    join_family();
+    start(target_stoppable, true);
+}
+
+static void
+victim_stop(void)
+{
+    int status = troupe_process_stop(child);
+
+    if (status == 0)
+        status = troupe_process_join(child, TROUPE_FOREVER);
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(stop_stoppable) = {
+    .operation = "troupe_process_stop",
+    .state = "a daemon waits in a section, and join",
+    .covers = COVERS(FUNCTION(troupe_process_stop)),
+    .setup = setup_queue,
+    .prepare = prepare_stoppable,
+    .victim = victim_stop,
+    .nudge = nudge_nothing,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+victim_exit(void)
+{
+    troupe_exit(0);
+}
+
+SCENARIO(exit_daemon) = {
+    .operation = "troupe_exit",
+    .state = "a daemon sleeps",
+    .covers = COVERS(FUNCTION(troupe_exit)),
+    .setup = setup,
+    .prepare = prepare_sleeping_daemon,
+    .victim = victim_exit,
+    .exits = true,
+    .nudge = nudge_nothing,
+    .survivors = {survive, NULL},
+    .check = check,
+};
+
+/* ---- the process itself ---- */
+
+static void
+victim_set_name(void)
+{
+    atomic_store(
+        crash_word(WORD_STATUS),
+        troupe_process_set_name(troupe_process_current(), "another name"));
+}
+
+SCENARIO(set_name_current) = {
+    .operation = "troupe_process_set_name",
+    .state = "of the caller itself",
+    .covers = COVERS(FUNCTION(troupe_process_set_name)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_set_name,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+static void
+victim_section(void)
+{
+    int status = troupe_stoppable_begin();
+
+    if (status == 0)
+        troupe_stoppable_end();
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(section_cold) = {
+    .operation = "troupe_stoppable_begin",
+    .state = "the first call of its process",
+    .covers = COVERS(FUNCTION(troupe_stoppable_begin)),
+    .setup = setup,
+    .victim = victim_section,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+/* ---- functions without kill points ---- */
+
+static void
+setup_exempt(void)
+{
+    limited_heap();
+    join_family();
+}
+
+static void
+call_stoppable_end(void)
+{
+    troupe_stoppable_end();
+}
+
+EXEMPT(exempt_stoppable_end) = {
+    "troupe_stoppable_end", (void (*)(void))troupe_stoppable_end, setup_exempt,
+    call_stoppable_end,     "memory of the calling thread",
+};
+
+static void
+nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void
+call_finalizers(void)
+{
+    uint64_t finalizer = 0;
+
+    (void)troupe_finalizer_add(nothing, NULL, 0, &finalizer);
+    (void)troupe_finalizer_call(finalizer);
+    (void)troupe_finalizer_add(nothing, NULL, 0, &finalizer);
+    (void)troupe_finalizer_cancel(finalizer);
+}
+
+EXEMPT(exempt_finalizer_add) = {
+    "troupe_finalizer_add", (void (*)(void))troupe_finalizer_add, setup_exempt,
+    call_finalizers,        "a list in private memory",
+};
+
+EXEMPT(exempt_finalizer_call) = {
+    "troupe_finalizer_call",
+    (void (*)(void))troupe_finalizer_call,
+    setup_exempt,
+    call_finalizers,
+    "a list in private memory",
+};
+
+EXEMPT(exempt_finalizer_cancel) = {
+    "troupe_finalizer_cancel",
+    (void (*)(void))troupe_finalizer_cancel,
+    setup_exempt,
+    call_finalizers,
+    "a list in private memory",
+};
+
+static void
+take_line(int level, const char *process, const char *message, void *context)
+{
+    (void)level;
+    (void)process;
+    (void)message;
+    (void)context;
+}
+
+static void
+call_log(void)
+{
+    int level = troupe_log_get_level();
+
+    troupe_log_to_stderr(TROUPE_LOG_ERROR);
+    troupe_log_set_handler(take_line, NULL);
+    troupe_log_set_level(TROUPE_LOG_INFO);
+    if (troupe_log_enabled(TROUPE_LOG_INFO))
+        troupe_log(TROUPE_LOG_INFO, "%d", level);
+}
+
+#define LOG_FUNCTION(symbol)                                                 \
+ EXEMPT(exempt_##symbol) = {#symbol, (void (*)(void))(symbol), setup_exempt, \
+                            call_log, "private memory and the handler"}
+
+LOG_FUNCTION(troupe_log);
+LOG_FUNCTION(troupe_log_enabled);
+LOG_FUNCTION(troupe_log_get_level);
+LOG_FUNCTION(troupe_log_set_handler);
+LOG_FUNCTION(troupe_log_set_level);
+LOG_FUNCTION(troupe_log_to_stderr);
+
+static void
+call_handle(void)
+{
+    troupe_process **children = NULL;
+    troupe_process *p = NULL;
+    int fd;
+
+    if (troupe_process_new(&p, TROUPE_OPTIONS(troupe_process_options,
+                                              .target = target_returns)) != 0)
+        return;
+    (void)troupe_process_set_daemon(p, true);
+    (void)troupe_process_daemon(p);
+    (void)troupe_process_set_user(p, p);
+    (void)troupe_process_user(p);
+    (void)troupe_process_name(p);
+    (void)troupe_process_pid(p);
+    (void)troupe_process_sentinel(p, &fd);
+    (void)troupe_process_current();
+    (void)troupe_process_parent();
+    (void)troupe_stop_requested();
+    troupe_process_free(p);
+    if (troupe_process_active_children(&children, NULL) == 0)
+        troupe_process_list_free(children);
+}
+
+#define HANDLE_FUNCTION(symbol, why)                                         \
+ EXEMPT(exempt_##symbol) = {#symbol, (void (*)(void))(symbol), setup_exempt, \
+                            call_handle, why}
+
+HANDLE_FUNCTION(troupe_process_new, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_set_daemon, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_daemon, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_set_user, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_user, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_name, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_pid, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_sentinel, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_current, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_parent, "the handle is private memory");
+HANDLE_FUNCTION(troupe_stop_requested, "loads one word");
+HANDLE_FUNCTION(troupe_process_free, "the handle is private memory");
+HANDLE_FUNCTION(troupe_process_list_free, "the list is private memory");

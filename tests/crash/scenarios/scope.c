@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scopes: what is in one dies with its owner, what was given away does not. */
+#include "common.h"
+
+#include <troupe/scope.h>
+
+enum { MANY = 45 }; /* more than the first list of a scope holds */
+
+static troupe_scope *scope;
+static void *block;
+
+enum { WORD_BLOCK, WORD_STATUS };
+
+static void
+survive(void)
+{
+    use_heap();
+}
+
+static void
+prepare_scope(void)
+{
+    CRASH_REQUIRE(troupe_scope_new(&scope) == 0, CRASH_CORRUPTION, "new");
+}
+
+static void
+prepare_block(void)
+{
+    prepare_scope();
+    block = troupe_scope_alloc(scope, COUNTED_SIZE);
+    CRASH_REQUIRE(block != NULL, CRASH_CORRUPTION, "alloc");
+    atomic_store(crash_word(WORD_BLOCK), (int64_t)(uintptr_t)block);
+}
+
+static void
+prepare_many(void)
+{
+    unsigned i;
+
+    prepare_scope();
+    for (i = 0; i < MANY; i++)
+        CRASH_REQUIRE(troupe_scope_alloc(scope, COUNTED_SIZE) != NULL,
+                      CRASH_CORRUPTION, "alloc");
+}
+
+static void
+victim_new(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_scope_new(&scope));
+}
+
+/* The root uses a scope of its own in between, so that the memory the dead
+ * one's had is used again. */
+static void
+use_scope(void)
+{
+    troupe_scope *mine;
+    unsigned char *bytes;
+
+    CRASH_REQUIRE(troupe_scope_new(&mine) == 0, CRASH_CORRUPTION, "new");
+    bytes = troupe_scope_alloc(mine, COUNTED_SIZE);
+    CRASH_REQUIRE(bytes != NULL, CRASH_CORRUPTION, "alloc");
+    memset(bytes, 0x77, COUNTED_SIZE);
+    use_heap();
+    CRASH_REQUIRE(has_pattern(bytes, COUNTED_SIZE, 0x77), CRASH_DUPLICATE,
+                  "a block of a live scope was handed out");
+    CRASH_REQUIRE(troupe_scope_free(mine) == 0, CRASH_CORRUPTION, "free");
+}
+
+/* The object directory gets its first page before the counting. */
+static void
+setup(void)
+{
+    troupe_scope *first;
+
+    limited_heap();
+    CRASH_REQUIRE(troupe_scope_new(&first) == 0 &&
+                      troupe_scope_free(first) == 0,
+                  CRASH_CORRUPTION, "a scope in the setup");
+    counted_heap();
+}
+
+static void
+check_new(void)
+{
+    use_scope();
+    counted_check(0);
+}
+
+SCENARIO(scope_new) = {
+    .operation = "troupe_scope_new",
+    .state = "warm",
+    .covers = COVERS(FUNCTION(troupe_scope_new)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_new,
+    .survivors = {use_scope, survive},
+    .check = check_new,
+};
+
+SCENARIO(scope_new_cold) = {
+    .operation = "troupe_scope_new",
+    .state = "the first call of its process",
+    .covers = COVERS(FUNCTION(troupe_scope_new)),
+    .setup = setup,
+    .victim = victim_new,
+    .survivors = {use_scope, survive},
+    .check = check_new,
+};
+
+static void
+second_new(void)
+{
+    troupe_scope *mine;
+
+    (void)!troupe_scope_new(&mine);
+}
+
+SCENARIO(scope_new_two) = {
+    .operation = "troupe_scope_new",
+    .state = "a second victim makes one too",
+    .covers = COVERS(FUNCTION(troupe_scope_new)),
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_new,
+    .second_prepare = join_family,
+    .second = second_new,
+    .survivors = {use_scope, NULL},
+    .check = check_new,
+};
+
+static void
+victim_alloc(void)
+{
+    block = troupe_scope_alloc(scope, COUNTED_SIZE);
+}
+
+SCENARIO(scope_alloc) = {
+    .operation = "troupe_scope_alloc",
+    .state = "room in the first list",
+    .covers = COVERS(FUNCTION(troupe_scope_alloc)),
+    .setup = setup,
+    .prepare = prepare_scope,
+    .victim = victim_alloc,
+    .survivors = {use_scope, survive},
+    .check = check_new,
+};
+
+static void
+prepare_full(void)
+{
+    unsigned i;
+
+    prepare_scope();
+    for (i = 0; i < 40; i++)
+        CRASH_REQUIRE(troupe_scope_alloc(scope, COUNTED_SIZE) != NULL,
+                      CRASH_CORRUPTION, "alloc");
+}
+
+SCENARIO(scope_alloc_more) = {
+    .operation = "troupe_scope_alloc",
+    .state = "the first list is full",
+    .covers = COVERS(FUNCTION(troupe_scope_alloc)),
+    .setup = setup,
+    .prepare = prepare_full,
+    .victim = victim_alloc,
+    .survivors = {use_scope, survive},
+    .check = check_new,
+};
+
+static void
+victim_give(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_scope_give(scope, block));
+}
+
+static void
+check_give(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    block = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
+    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                  "no figures about the heap");
+    if (troupe_usable_size(block) != 0)
+        CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                      "a block given to the family cannot be freed");
+    else if (crash_completed())
+        crash_fail(CRASH_LOSS, "a block given to the family is gone");
+    check_new();
+}
+
+SCENARIO(scope_give) = {
+    .operation = "troupe_scope_give",
+    .state = "one block",
+    .covers = COVERS(FUNCTION(troupe_scope_give)),
+    .setup = setup,
+    .prepare = prepare_block,
+    .victim = victim_give,
+    .check = check_give,
+};
+
+static void
+victim_free(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_scope_free(scope));
+}
+
+SCENARIO(scope_free) = {
+    .operation = "troupe_scope_free",
+    .state = "one block",
+    .covers = COVERS(FUNCTION(troupe_scope_free)),
+    .setup = setup,
+    .prepare = prepare_block,
+    .victim = victim_free,
+    .survivors = {use_scope, survive},
+    .check = check_new,
+};
+
+SCENARIO(scope_free_many) = {
+    .operation = "troupe_scope_free",
+    .state = "45 blocks in two lists",
+    .covers = COVERS(FUNCTION(troupe_scope_free)),
+    .setup = setup,
+    .prepare = prepare_many,
+    .victim = victim_free,
+    .survivors = {use_scope, survive},
+    .check = check_new,
+};
+
+/* The victim finds a dead owner's scope, and dies while it clears it away. */
+static void
+peer_dies_with_scope(void)
+{
+    prepare_many();
+    crash_ready();
+}
+
+static void
+victim_join(void)
+{
+    join_family();
+}
+
+SCENARIO(scope_recovered) = {
+    .operation = "troupe_scope_free",
+    .state = "none; the owner is dead, and so is who clears up",
+    .setup = setup,
+    .peers = {peer_dies_with_scope},
+    .victim = victim_join,
+    .survivors = {use_scope, survive},
+    .check = check_new,
+};
+
+/* Left little: a second victim at each point of the first multiplies. */
+static void
+peer_dies_with_one(void)
+{
+    prepare_block();
+    crash_ready();
+}
+
+static void
+victim_settle(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    (void)troupe_heap_info_get(&info);
+}
+
+SCENARIO(scope_recovered_two) = {
+    .operation = "troupe_scope_free",
+    .state = "the owner is dead, two die clearing up",
+    .setup = setup,
+    .peers = {peer_dies_with_one},
+    .late = 1,
+    .prepare = join_family,
+    .victim = victim_settle,
+    .second_prepare = join_family,
+    .second = victim_settle,
+    .survivors = {use_scope, NULL},
+    .check = check_new,
+};

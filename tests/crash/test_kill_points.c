@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "program.h"
+
+TEST_TIMEOUT(some_kill_points_of_every_operation_hurt_nobody, 600)
+{
+    char *arguments[] = {(char[]){"crash-engine"}, (char[]){"--bounded"},
+                         (char[]){"--quiet"}, NULL};
+
+    run_beside("crash-engine", arguments);
+}
+
+TEST_TIMEOUT(the_lock_and_the_event_need_no_futex_waitv, 300)
+{
+    char *arguments[] = {(char[]){"crash-engine"},
+                         (char[]){"--bounded"},
+                         (char[]){"--quiet"},
+                         (char[]){"--without-waitv"},
+                         (char[]){"--scenario"},
+                         (char[]){"troupe_lock,troupe_event"},
+                         NULL};
+
+    run_beside("crash-engine", arguments);
+}

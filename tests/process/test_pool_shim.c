@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pools where the system says no.
+ */
+#include "pool_helper.h"
+
+#include "os/fault.h"
+
+static const char *failing_call;
+static int failing_errno;
+static int calls_left; /* before it fails */
+static int fails_left; /* after that; < 0: for ever */
+
+static int
+fail_some(const char *call)
+{
+    if (strcmp(call, failing_call) != 0)
+        return 0;
+    if (calls_left > 0) {
+        calls_left--;
+        return 0;
+    }
+    if (fails_left == 0)
+        return 0;
+    fails_left--;
+    return failing_errno;
+}
+
+static void
+fault_begin(const char *call, int error, int after, int times)
+{
+    failing_call = call;
+    failing_errno = error;
+    calls_left = after;
+    fails_left = times;
+    troupe__shim_fault = fail_some;
+}
+
+static void
+fault_end(void)
+{
+    troupe__shim_fault = NULL;
+}
+
+static int
+plain(const void *item, void *result, void *context)
+{
+    (void)context;
+    *(uint64_t *)result = *(const uint64_t *)item + 3;
+    return 0;
+}
+
+static int
+map_plain(troupe_pool *pool)
+{
+    uint64_t results[100];
+    int status = troupe_pool_map(pool, plain, NULL, 100, 0, results, 8, NULL,
+                                 TROUPE_FOREVER);
+
+    for (uint64_t i = 0; status == 0 && i < 100; i++)
+        CHECK_EQ(results[i], i + 3);
+    return status;
+}
+
+TEST(pool_without_a_single_process_is_none)
+{
+    troupe_pool *pool = NULL;
+
+    fault_begin("fork", EAGAIN, 0, -1);
+    CHECK_RC(troupe_pool_new(
+                 &pool, TROUPE_OPTIONS(troupe_pool_options, .processes = 3)),
+             -EAGAIN);
+    CHECK(pool == NULL);
+    CHECK(strlen(troupe_error_detail()) > 0);
+    fault_end();
+    pool = pool_new(3);
+    CHECK_RC(map_plain(pool), 0);
+    pool_finish(pool);
+}
+
+/* Two tasks that need each other. */
+struct meeting {
+    uint32_t here;
+    uint32_t unused;
+    troupe_event all;
+};
+
+static int
+meet(const void *item, void *result, void *context)
+{
+    struct meeting *m = context;
+
+    (void)item;
+    (void)result;
+    if (__atomic_add_fetch(&m->here, 1, __ATOMIC_SEQ_CST) == 3)
+        CHECK_RC(troupe_event_set(&m->all), 0);
+    CHECK_RC(troupe_event_wait(&m->all, TROUPE_FOREVER), 0);
+    return 0;
+}
+
+TEST(pool_begins_with_fewer_workers_and_gets_the_others_later)
+{
+    struct meeting *m = SHARED(struct meeting);
+    troupe_pool *pool;
+
+    fault_begin("fork", EAGAIN, 1, 3);
+    pool = pool_new(3);
+    CHECK_EQ(pool_info(pool).alive, 1u);
+    CHECK_EQ(pool_info(pool).processes, 3u);
+    CHECK_RC(map_plain(pool), 0);
+    CHECK_RC(troupe_pool_map(pool, meet, NULL, 3, 0, NULL, 0,
+                             MAP_OPTIONS(.context = m), TROUPE_FOREVER),
+             0);
+    CHECK_EQ(pool_info(pool).alive, 3u);
+    CHECK_EQ(fails_left, 0);
+    fault_end();
+    pool_finish(pool);
+    CHECK_RC(troupe_free(m), 0);
+}
+
+static int
+die_once(const void *item, void *result, void *context)
+{
+    uint32_t *died = context;
+
+    (void)item;
+    (void)result;
+    if (__atomic_exchange_n(died, 1, __ATOMIC_SEQ_CST) == 0)
+        (void)raise(SIGKILL);
+    return 0;
+}
+
+TEST(map_goes_on_when_a_dead_worker_can_be_replaced_at_last)
+{
+    uint32_t *died = SHARED(uint32_t);
+    troupe_pool *pool = pool_new(1);
+    troupe_map_report report = report_new();
+
+    CHECK_RC(map_plain(pool), 0);
+    fault_begin("fork", EAGAIN, 0, 4);
+    CHECK_RC(troupe_pool_map(
+                 pool, die_once, NULL, 10, 0, NULL, 0,
+                 MAP_OPTIONS(.context = died, .retries = 1, .report = &report),
+                 TROUPE_FOREVER),
+             0);
+    CHECK_EQ(report.values, 10u);
+    CHECK_EQ(report.retried, 1u);
+    CHECK_EQ(fails_left, 0);
+    fault_end();
+    pool_finish(pool);
+    CHECK_RC(troupe_free(died), 0);
+}
+
+TEST_TIMEOUT(map_ends_when_no_worker_can_be_had_any_more, 60)
+{
+    uint32_t *died = SHARED(uint32_t);
+    troupe_pool *pool = pool_new(1);
+    troupe_map_report report = report_new();
+
+    CHECK_RC(map_plain(pool), 0);
+    fault_begin("fork", EAGAIN, 0, -1);
+    CHECK_RC(troupe_pool_map(pool, die_once, NULL, 10, 0, NULL, 0,
+                             MAP_OPTIONS(.context = died, .report = &report),
+                             TROUPE_FOREVER),
+             -EAGAIN);
+    CHECK_EQ(report.lost, 1u);
+    CHECK_EQ(report.values + report.cancelled, 9u);
+    fault_end();
+    CHECK_RC(map_plain(pool), 0);
+    pool_finish(pool);
+    CHECK_RC(troupe_free(died), 0);
+}
+
+/* Without futex_waitv nobody is woken by a death; the bound has to do. */
+TEST_TIMEOUT(deaths_are_noticed_without_futex_waitv, 60)
+{
+    troupe_pool *pool;
+    troupe_map_report report = report_new();
+
+    fault_begin("futex_waitv", ENOSYS, 0, -1);
+    pool = pool_new(2);
+    for (int i = 0; i < 5; i++) {
+        uint32_t *died = SHARED(uint32_t);
+
+        CHECK_RC(troupe_pool_map(pool, die_once, NULL, 20, 0, NULL, 0,
+                                 MAP_OPTIONS(.context = died, .retries = 1,
+                                             .report = &report),
+                                 TROUPE_FOREVER),
+                 0);
+        CHECK_EQ(report.workers_lost, 1u);
+        CHECK_RC(troupe_free(died), 0);
+    }
+    pool_finish(pool);
+    fault_end();
+}
+
+/* Memory. */
+
+struct big_source {
+    char *data;
+    unsigned left;
+};
+
+static int
+big_next(void *arg, troupe_item *ret_item)
+{
+    struct big_source *s = arg;
+
+    if (s->left-- == 0)
+        return TROUPE_END;
+    ret_item->data = s->data;
+    ret_item->size = (size_t)8 << 20;
+    return 0;
+}
+
+static int
+big_task(troupe_task *task, void *context)
+{
+    (void)context;
+    return troupe_task_size(task) == (size_t)8 << 20 ? 0 : -EIO;
+}
+
+TEST(map_and_stream_say_when_memory_is_short)
+{
+    troupe_pool *pool = pool_new(1);
+    struct big_source source = {calloc(1, (size_t)8 << 20), 3};
+    uint64_t *results = calloc(1 << 20, 8);
+    troupe_imap *it = NULL;
+    troupe_result result;
+
+    CHECK(source.data != NULL && results != NULL);
+    /* Memory for the iterator itself is there. */
+    source.left = 0;
+    CHECK_RC(troupe_pool_imap_unordered(&it, pool, big_task, big_next, &source,
+                                        NULL),
+             0);
+    CHECK_RC(troupe_imap_free(it), 0);
+    CHECK_RC(map_plain(pool), 0);
+    source.left = 3;
+    fault_begin("fallocate", ENOMEM, 0, -1);
+    CHECK_RC(troupe_pool_map(pool, plain, NULL, 1 << 20, 0, results, 8, NULL,
+                             TROUPE_FOREVER),
+             -ENOMEM);
+    CHECK_RC(troupe_pool_imap_unordered(&it, pool, big_task, big_next, &source,
+                                        NULL),
+             0);
+    CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), -ENOMEM);
+    CHECK_RC(troupe_imap_free(it), 0);
+    fault_end();
+    source.left = 3;
+    CHECK_RC(troupe_pool_imap_unordered(&it, pool, big_task, big_next, &source,
+                                        NULL),
+             0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), 0);
+        CHECK_RC(result.status, 0);
+    }
+    CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), TROUPE_END);
+    CHECK_RC(troupe_imap_free(it), 0);
+    CHECK_RC(map_plain(pool), 0);
+    pool_finish(pool);
+    free(source.data);
+    free(results);
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The end of a process: order, finalizers, who runs what.
+ */
+#include "helper.h"
+
+#include <sys/prctl.h>
+
+/* What happened, in order, by any process. */
+struct record {
+    uint32_t length;
+    char text[252];
+};
+
+static struct record *record;
+
+static void
+note(const char *what)
+{
+    uint32_t size = (uint32_t)strlen(what);
+    uint32_t at = __atomic_fetch_add(&record->length, size, __ATOMIC_SEQ_CST);
+
+    CHECK_LT(at + size, sizeof(record->text));
+    memcpy(record->text + at, what, size);
+}
+
+static void
+note_it(void *what)
+{
+    note(what);
+}
+
+static void
+add(const char *what, int priority)
+{
+    CHECK_RC(
+        troupe_finalizer_add(note_it, (void *)(uintptr_t)what, priority, NULL),
+        0);
+}
+
+/* Runs the target in a process, and compares what was noted. */
+static void
+expect(int (*target)(void *), int code, const char *text)
+{
+    record = SHARED(struct record);
+    CHECK_EQ(process_finish(process_start(target, NULL)), code);
+    CHECK_STR(record->text, text);
+    CHECK_RC(troupe_free(record), 0);
+}
+
+static void
+finalizer_adds_another(void *unused)
+{
+    (void)unused;
+    note("n");
+    add("N", 100);
+    add("M", -100);
+}
+
+static int
+child_adds_finalizers(void *unused)
+{
+    uint64_t cancelled;
+    uint64_t called;
+
+    (void)unused;
+    add("e", -20);
+    add("1", 0);
+    add("2", 0);
+    add("3", 0);
+    add("a", 10);
+    CHECK_RC(
+        troupe_finalizer_add(note_it, (void *)(uintptr_t) "X", 5, &cancelled),
+        0);
+    CHECK_RC(troupe_finalizer_add(note_it, (void *)(uintptr_t) "c", 5, &called),
+             0);
+    CHECK_RC(troupe_finalizer_add(finalizer_adds_another, NULL, 3, NULL), 0);
+    CHECK_RC(troupe_finalizer_cancel(cancelled), 0);
+    CHECK_RC(troupe_finalizer_cancel(cancelled), -ENOENT);
+    CHECK_RC(troupe_finalizer_call(called), 0);
+    CHECK_RC(troupe_finalizer_call(called), -ENOENT);
+    CHECK_RC(troupe_finalizer_cancel(12345678), -ENOENT);
+    CHECK_RC(troupe_finalizer_add(NULL, NULL, 0, NULL), -EINVAL);
+    note("|");
+    return 4;
+}
+
+TEST(finalizers_run_by_priority_and_age)
+{
+    /* N, added with a high priority when that pass had begun, has its turn in
+     * the last one. */
+    expect(child_adds_finalizers, 4, "c|an321NeM");
+}
+
+static int
+grandchild_notes(void *unused)
+{
+    (void)unused;
+    note("g");
+    return 0;
+}
+
+static int
+child_leaves_children(void *unused)
+{
+    unsigned i;
+
+    (void)unused;
+    add("+", 1);
+    add("-", -1);
+    for (i = 0; i < 3; i++)
+        troupe_process_free(process_start(grandchild_notes, NULL));
+    return 0;
+}
+
+TEST(children_are_joined_between_the_finalizers)
+{
+    siginfo_t info;
+
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    record = SHARED(struct record);
+    CHECK_EQ(process_finish(process_start(child_leaves_children, NULL)), 0);
+    /* The grandchildren note whenever they run, but before the last. */
+    CHECK_EQ(record->length, 5u);
+    CHECK_EQ(record->text[4], '-');
+    CHECK_EQ(waitid(P_ALL, 0, &info, WEXITED | WNOHANG), -1);
+    CHECK_EQ(errno, ECHILD);
+    CHECK_RC(troupe_free(record), 0);
+}
+
+static void
+handler(void)
+{
+    note("h");
+}
+
+static void
+parents_handler(void)
+{
+    if (record != NULL)
+        note("P");
+}
+
+static int
+child_exits_by_itself(void *unused)
+{
+    (void)unused;
+    add("f", 0);
+    CHECK_EQ(atexit(handler), 0);
+    exit(5);
+}
+
+static int
+child_exits_by_troupe(void *unused)
+{
+    (void)unused;
+    add("f", 0);
+    CHECK_EQ(atexit(handler), 0);
+    troupe_exit(6);
+}
+
+static int
+child_returns_with_handlers(void *unused)
+{
+    (void)unused;
+    add("f", 0);
+    CHECK_EQ(atexit(handler), 0);
+    return 7;
+}
+
+static int
+child_leaves_at_once(void *unused)
+{
+    (void)unused;
+    add("f", 0);
+    CHECK_EQ(atexit(handler), 0);
+    _exit(8);
+}
+
+TEST(child_runs_its_own_handlers_and_not_its_parents)
+{
+    CHECK_EQ(atexit(parents_handler), 0);
+    CHECK_RC(troupe_finalizer_add((void (*)(void *))(uintptr_t)parents_handler,
+                                  NULL, 0, NULL),
+             0);
+    expect(child_exits_by_itself, 5, "hf");
+    expect(child_exits_by_troupe, 6, "hf");
+    expect(child_returns_with_handlers, 7, "hf");
+    expect(child_leaves_at_once, 8, "");
+    record = NULL;
+}
+
+static void
+finalizer_exits(void *unused)
+{
+    (void)unused;
+    note("x");
+    exit(9);
+}
+
+static int
+child_exits_in_a_finalizer(void *unused)
+{
+    (void)unused;
+    CHECK_RC(troupe_finalizer_add(finalizer_exits, NULL, 0, NULL), 0);
+    return 1;
+}
+
+TEST(exit_in_a_finalizer_ends_the_process)
+{
+    expect(child_exits_in_a_finalizer, 9, "x");
+}
+
+/* In a fork of its own a process runs nothing of another's. */
+static int
+child_forks_and_both_exit(void *unused)
+{
+    pid_t pid;
+
+    (void)unused;
+    add("f", 0);
+    CHECK_EQ(atexit(handler), 0);
+    pid = fork_raw();
+    if (pid == 0)
+        exit(3); /* the handler is its own too, as POSIX has it */
+    CHECK_EQ(wait_raw(pid), 3);
+    note("|");
+    return 0;
+}
+
+TEST(raw_fork_does_not_run_the_exit_sequence)
+{
+    expect(child_forks_and_both_exit, 0, "h|hf");
+}
+
+static int
+child_raw_fork_returns(void *unused)
+{
+    pid_t pid;
+
+    (void)unused;
+    add("f", 0);
+    pid = fork_raw();
+    if (pid == 0)
+        return 3;
+    CHECK_EQ(wait_raw(pid), 3);
+    note("|");
+    return 0;
+}
+
+TEST(raw_fork_that_returns_from_the_target_just_ends)
+{
+    expect(child_raw_fork_returns, 0, "|f");
+}
+
+/* The root in a process of its own, whose notes go to a pipe. */
+static int note_fd;
+
+static void
+note_to_pipe(void *what)
+{
+    CHECK_EQ(write(note_fd, what, 1), 1);
+}
+
+static void
+handler_to_pipe(void)
+{
+    CHECK_EQ(write(note_fd, "h", 1), 1);
+}
+
+static int
+grandchild_notes_to_pipe(void *unused)
+{
+    note_to_pipe((void *)(uintptr_t) "g");
+    return child_returns(unused);
+}
+
+TEST(root_sequence_in_order)
+{
+    char text[16] = "";
+    int ends[2];
+    pid_t root;
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    note_fd = ends[1];
+    root = fork_raw();
+    if (root == 0) {
+        pid_t raw;
+
+        CHECK_EQ(atexit(handler_to_pipe), 0);
+        CHECK_RC(troupe_finalizer_add(note_to_pipe, (void *)(uintptr_t) "-", -1,
+                                      NULL),
+                 0);
+        CHECK_EQ(process_finish(process_start(grandchild_notes_to_pipe, NULL)),
+                 0);
+        CHECK_RC(troupe_finalizer_add(note_to_pipe, (void *)(uintptr_t) "+", 1,
+                                      NULL),
+                 0);
+        raw = fork_raw();
+        if (raw == 0) {
+            /* Handlers of atexit it has, the sequence it has not. */
+            exit(0);
+        }
+        CHECK_EQ(wait_raw(raw), 0);
+        exit(22);
+    }
+    CHECK_EQ(close(ends[1]), 0);
+    CHECK_EQ(wait_raw(root), 22);
+    CHECK_EQ(read(ends[0], text, sizeof(text) - 1), 5);
+    CHECK_STR(text, "gh+-h");
+    CHECK_EQ(close(ends[0]), 0);
+}
+
+static int
+child_prints_and_exits(void *unused)
+{
+    (void)unused;
+    (void)printf("kept");
+    exit(0);
+}
+
+TEST(output_is_kept_by_exit)
+{
+    char text[16] = "";
+    int saved = dup(STDOUT_FILENO);
+    int ends[2];
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    (void)fflush(stdout);
+    CHECK_EQ(dup2(ends[1], STDOUT_FILENO), STDOUT_FILENO);
+    CHECK_EQ(process_finish(process_start(child_prints_and_exits, NULL)), 0);
+    CHECK_EQ(dup2(saved, STDOUT_FILENO), STDOUT_FILENO);
+    CHECK_EQ(read(ends[0], text, sizeof(text) - 1), 4);
+    CHECK_STR(text, "kept");
+    CHECK_EQ(close(saved), 0);
+    CHECK_EQ(close(ends[0]), 0);
+    CHECK_EQ(close(ends[1]), 0);
+}

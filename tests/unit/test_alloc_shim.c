@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory that the system refuses, at every call at which it can.
+ */
+#include "unit.h"
+
+#include <troupe/error.h>
+#include <troupe/scope.h>
+
+#include "heap/pages.h"
+#include "heap/slab.h"
+#include "os/fault.h"
+
+#define MIB ((size_t)1 << 20)
+
+static const char *failing;
+static int failing_with;
+static int calls_until;
+
+/* The n-th call of a kind fails. */
+static int
+fail_nth(const char *call)
+{
+    if (strcmp(call, failing) != 0)
+        return 0;
+    return calls_until-- == 0 ? failing_with : 0;
+}
+
+static int
+fail_always(const char *call)
+{
+    return strcmp(call, failing) == 0 ? failing_with : 0;
+}
+
+TEST(heap_that_cannot_be_made_says_why_and_can_be_made_later)
+{
+    static const struct {
+        const char *call;
+        int error;
+        int status;
+    } cases[] = {
+        {"memfd_create", EMFILE, -EMFILE}, {"memfd_create", ENFILE, -ENFILE},
+        {"memfd_create", ENOMEM, -ENOMEM}, {"mmap", ENOMEM, -ENOMEM},
+        {"mmap", EEXIST, -ENOMEM},         {"fallocate", ENOSPC, -ENOMEM},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        failing = cases[i].call;
+        failing_with = cases[i].error;
+        troupe__shim_fault = fail_always;
+        CHECK_RC(troupe_heap_setup(NULL), cases[i].status);
+        CHECK_GT(strlen(troupe_error_detail()), 0u);
+        errno = 0;
+        CHECK(troupe_alloc(1) == NULL);
+        CHECK_EQ(errno, -cases[i].status);
+        troupe__shim_fault = NULL;
+        CHECK(!troupe_heap_contains(&failing, 1));
+    }
+    CHECK_RC(troupe_heap_setup(NULL), 0);
+    CHECK(troupe_alloc(1) != NULL);
+}
+
+static uint64_t
+used(void)
+{
+    struct troupe__slot *slot = unit_slot();
+    uint64_t free_bytes;
+    uint64_t bytes;
+
+    troupe__slab_recover(troupe__thread_self, slot, troupe__thread_self->index);
+    troupe__pages_count(troupe__thread_self, &bytes, &free_bytes);
+    return bytes - free_bytes;
+}
+
+/* Everything that takes memory, undone again; whatever fails in between. */
+static bool
+work(void)
+{
+    void *blocks[40] = {NULL};
+    troupe_scope *scope = NULL;
+    bool all = true;
+
+    for (size_t i = 0; i < 40; i++) {
+        size_t size = i < 30 ? i * 250 : i * 40000;
+
+        errno = 0;
+        blocks[i] = troupe_alloc(size);
+        if (blocks[i] == NULL) {
+            CHECK_EQ(errno, ENOMEM);
+            all = false;
+        } else {
+            memset(blocks[i], (int)i, size);
+        }
+    }
+    for (size_t i = 0; i < 40; i++) {
+        void *larger;
+
+        if (blocks[i] == NULL)
+            continue;
+        larger = troupe_realloc(blocks[i], 3 * i * 1000);
+        if (larger != NULL)
+            blocks[i] = larger;
+        else
+            all = false;
+        CHECK_GT(troupe_usable_size(blocks[i]), 0u);
+        if (i > 0)
+            CHECK_EQ(*(unsigned char *)blocks[i], i);
+    }
+    if (troupe_scope_new(&scope) == 0) {
+        for (size_t i = 0; i < 100; i++)
+            if (troupe_scope_alloc(scope, i * 100) == NULL)
+                all = false;
+        CHECK_RC(troupe_scope_free(scope), 0);
+    } else {
+        all = false;
+    }
+    for (size_t i = 0; i < 40; i++)
+        if (blocks[i] != NULL)
+            CHECK_RC(troupe_free(blocks[i]), 0);
+    return all;
+}
+
+TEST_TIMEOUT(alloc_failure_at_every_growth_leaves_the_heap_in_order, 120)
+{
+    int failures = 0;
+
+    for (int n = 0;; n++) {
+        pid_t pid = fork();
+        int status;
+
+        CHECK_GE(pid, 0);
+        if (pid == 0) {
+            /* a family of its own: the parent has no heap */
+            uint64_t before;
+            bool all;
+
+            failing = "fallocate";
+            failing_with = n % 2 == 0 ? ENOSPC : ENOMEM;
+            calls_until = n;
+            troupe__shim_fault = fail_nth;
+            all = work();
+            troupe__shim_fault = NULL;
+            CHECK(work()); /* what failed once succeeds now */
+            before = used();
+            CHECK(work());
+            CHECK_EQ(used(), before);
+            _exit(all && calls_until >= 0 ? 99 : 0);
+        }
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK(WIFEXITED(status));
+        if (WEXITSTATUS(status) == 99)
+            break;
+        CHECK_EQ(WEXITSTATUS(status), 0);
+        failures++;
+    }
+    CHECK_GT(failures, 10);
+}
+
+TEST(alloc_failure_of_the_system_is_no_memory)
+{
+    void *block = troupe_alloc(100);
+    int count = 0;
+
+    CHECK(block != NULL);
+    failing = "fallocate";
+    failing_with = ENOSPC;
+    troupe__shim_fault = fail_always;
+    while (troupe_alloc(5000) != NULL)
+        count++;
+    CHECK_EQ(errno, ENOMEM);
+    CHECK_LT(count, 100);
+    errno = 0;
+    CHECK(troupe_realloc(block, MIB) == NULL);
+    CHECK_EQ(errno, ENOMEM);
+    CHECK_EQ(troupe_usable_size(block), 112u);
+    CHECK_RC(troupe_free(block), 0);
+    troupe__shim_fault = NULL;
+    CHECK(troupe_alloc(MIB) != NULL);
+}
+
+/* A large step that is refused is tried again with what is needed alone. */
+static int
+refuse_first(const char *call)
+{
+    (void)call;
+    return strcmp(call, "fallocate") == 0 && calls_until-- == 0 ? ENOSPC : 0;
+}
+
+TEST(alloc_grows_by_what_is_needed_when_more_is_refused)
+{
+    CHECK(troupe_alloc(8 * MIB) != NULL); /* the next step is large */
+    for (int n = 0; n < 2; n++) {
+        calls_until = n;
+        troupe__shim_fault = refuse_first;
+        CHECK(troupe_alloc(20000) != NULL);
+        while (calls_until >= 0)
+            CHECK(troupe_alloc(20000) != NULL);
+        troupe__shim_fault = NULL;
+    }
+}

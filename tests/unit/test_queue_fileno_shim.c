@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A member killed between its put and the ring, and descriptors that cannot be
+ * had.
+ */
+#include "harness.h"
+
+#include "os/fault.h"
+#include "sync/doorbell.h"
+
+#include <troupe.h>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void
+await(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    CHECK_EQ(poll(&p, 1, -1), 1);
+}
+
+/* A process keeps what it rings from. */
+static void
+keep_sender(void)
+{
+    if (troupe__doorbell_sender() >= 0)
+        harness_keep_fd(troupe__doorbell_sender());
+}
+
+static bool
+readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    CHECK_GE(poll(&p, 1, 0), 0);
+    return p.revents != 0;
+}
+
+static int
+get_now(troupe_queue *queue)
+{
+    unsigned char byte;
+    size_t size = 1;
+
+    return troupe_queue_get(queue, &byte, &size, TROUPE_NOW);
+}
+
+static int
+die_at_ring(const char *call)
+{
+    if (strcmp(call, "sendto") == 0)
+        (void)kill(getpid(), SIGKILL);
+    return 0;
+}
+
+static int
+no_watch(const char *call)
+{
+    return strcmp(call, "pidfd_open") == 0 ? EMFILE : 0;
+}
+
+static const char *failing;
+
+static int
+fail_one(const char *call)
+{
+    return strcmp(call, failing) == 0 ? EMFILE : 0;
+}
+
+/* The producer joins before or after the poller began to poll. */
+static void
+killed_before_the_ring(bool joins_before, int (*fault)(const char *))
+{
+    troupe_queue *queue;
+    troupe_event *ready = troupe_calloc(2, sizeof(*ready));
+    int status;
+    pid_t pid;
+    int fd;
+
+    CHECK(ready != NULL);
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    troupe__shim_fault = fault;
+    if (!joins_before) {
+        CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), 0);
+        CHECK_RC(get_now(queue), -EAGAIN);
+    }
+    pid = fork();
+    if (pid == 0) {
+        troupe__shim_fault = NULL;
+        CHECK_RC(troupe_event_wait(&ready[1], TROUPE_NOW), -ETIMEDOUT);
+        CHECK_RC(troupe_event_set(&ready[0]), 0);
+        if (joins_before)
+            CHECK_RC(troupe_event_wait(&ready[1], TROUPE_FOREVER), 0);
+        troupe__shim_fault = die_at_ring;
+        status = troupe_queue_put(queue, "x", 1, TROUPE_NOW);
+        FAIL("the put returned %d", status);
+    }
+    if (joins_before) {
+        CHECK_RC(troupe_event_wait(&ready[0], TROUPE_FOREVER), 0);
+        CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), 0);
+        CHECK_RC(get_now(queue), -EAGAIN);
+        CHECK_RC(troupe_event_set(&ready[1]), 0);
+    }
+    while (get_now(queue) == -EAGAIN)
+        await(fd);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(WTERMSIG(status), SIGKILL);
+    troupe__shim_fault = NULL;
+    CHECK_RC(get_now(queue), -EAGAIN);
+    CHECK_RC(get_now(queue), -EAGAIN);
+    CHECK(!readable(fd));
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(ready), 0);
+}
+
+TEST(queue_fileno_tells_what_a_killed_producer_could_not)
+{
+    unsigned i;
+
+    for (i = 0; i < 20; i++) {
+        killed_before_the_ring(false, NULL);
+        killed_before_the_ring(true, NULL);
+    }
+    keep_sender();
+}
+
+TEST(queue_fileno_ticks_where_members_cannot_be_watched)
+{
+    killed_before_the_ring(false, no_watch);
+    killed_before_the_ring(true, no_watch);
+    keep_sender();
+}
+
+TEST(queue_fileno_fails_without_descriptors_and_leaves_nothing)
+{
+    static const char *const calls[] = {"socket", "epoll_create1"};
+    troupe_queue *queue;
+    unsigned i;
+    int fd = -7;
+
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    troupe__shim_fault = fail_one;
+    for (i = 0; i < 2; i++) {
+        failing = calls[i];
+        CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), -EMFILE);
+        CHECK_EQ(fd, -7);
+    }
+    troupe__shim_fault = NULL;
+    CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), 0);
+    CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_NOW), 0);
+    CHECK(readable(fd));
+    troupe_queue_free(queue);
+    keep_sender();
+}

@@ -1,0 +1,704 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Queues between processes: who waits is woken, who dies is noticed, what the
+ * dead held comes back.
+ */
+#include "harness.h"
+
+#include "heap/member.h"
+#include "ipc/queue.h"
+
+#include <troupe.h>
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static troupe_queue *
+queue_of(const troupe_queue_options *options)
+{
+    troupe_queue *queue = NULL;
+
+    CHECK_RC(troupe_queue_new(&queue, options), 0);
+    return queue;
+}
+
+#define QUEUE(...) queue_of(TROUPE_OPTIONS(troupe_queue_options, __VA_ARGS__))
+
+static void
+reap(pid_t pid, int signal)
+{
+    int status;
+
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    if (signal != 0) {
+        CHECK(WIFSIGNALED(status));
+        CHECK_EQ(WTERMSIG(status), signal);
+    } else {
+        CHECK(WIFEXITED(status));
+        CHECK_EQ(WEXITSTATUS(status), 0);
+    }
+}
+
+static void
+die(void)
+{
+    (void)kill(getpid(), SIGKILL);
+    for (;;)
+        (void)pause();
+}
+
+static void
+put_number(troupe_queue *queue, unsigned number)
+{
+    CHECK_RC(troupe_queue_put(queue, &number, sizeof(number), TROUPE_FOREVER),
+             0);
+}
+
+static unsigned
+get_number(troupe_queue *queue)
+{
+    unsigned number = 0;
+    size_t size = sizeof(number);
+
+    CHECK_RC(troupe_queue_get(queue, &number, &size, TROUPE_FOREVER), 0);
+    CHECK_EQ(size, sizeof(number));
+    return number;
+}
+
+static troupe_queue_info
+info_of(troupe_queue *queue)
+{
+    troupe_queue_info info = {.size = sizeof(info)};
+
+    CHECK_RC(troupe_queue_info_get(queue, &info), 0);
+    return info;
+}
+
+/* What the processes of a test tell each other besides. */
+struct shared {
+    troupe_event ready;
+    troupe_event go;
+    uint64_t sum;
+};
+
+static struct shared *
+shared_new(void)
+{
+    struct shared *shared = troupe_calloc(1, sizeof(*shared));
+
+    CHECK(shared != NULL);
+    return shared;
+}
+
+/* Whether some thread of the family sleeps for this kind of thing. */
+static bool
+somebody_waits(const void *object, uint32_t kind)
+{
+    uint32_t high = troupe__family.heap->slots_high;
+    uint32_t i;
+
+    for (i = 0; i < high; i++) {
+        struct troupe__slot *slot = troupe__slot_at(i);
+
+        if (troupe__load_acquire(&slot->wait_kind) == kind &&
+            troupe__load_relaxed(&slot->wait_object) ==
+                troupe__family_offset(object))
+            return true;
+    }
+    return false;
+}
+
+static void
+await_waiter(const void *object, uint32_t kind)
+{
+    while (!somebody_waits(object, kind))
+        (void)usleep(100);
+}
+
+/* Several producers, several consumers: everything arrives once, and what one
+ * producer put arrives at one consumer in its order. */
+static void
+many_to_many(const troupe_queue_options *options, unsigned producers,
+             unsigned consumers, unsigned each, size_t most)
+{
+    troupe_queue *queue = queue_of(options);
+    struct shared *shared = shared_new();
+    pid_t pids[32];
+    unsigned count = 0;
+    unsigned i;
+    uint64_t expected = 0;
+
+    for (i = 0; i < producers; i++) {
+        pids[count] = fork();
+        CHECK_GE(pids[count], 0);
+        if (pids[count++] == 0) {
+            unsigned char *data = malloc(most);
+            unsigned k;
+
+            CHECK(data != NULL);
+            for (k = 0; k < each; k++) {
+                size_t size = 8 + (k * 7919u + i) % (most - 7);
+                unsigned head[2] = {i, k};
+
+                memset(data, (int)(k & 0xff), size);
+                memcpy(data, head, sizeof(head));
+                CHECK_RC(troupe_queue_put(queue, data, size, TROUPE_FOREVER),
+                         0);
+            }
+            free(data);
+            _exit(0);
+        }
+    }
+    for (i = 0; i < consumers; i++) {
+        pids[count] = fork();
+        CHECK_GE(pids[count], 0);
+        if (pids[count++] == 0) {
+            unsigned char *data = malloc(most);
+            unsigned next[32] = {0};
+            int status;
+
+            CHECK(data != NULL);
+            for (;;) {
+                unsigned head[2];
+                size_t size = most;
+                size_t j;
+
+                status = troupe_queue_get(queue, data, &size, TROUPE_FOREVER);
+                if (status < 0)
+                    break;
+                memcpy(head, data, sizeof(head));
+                CHECK_LT(head[0], producers);
+                CHECK_GE(head[1], next[head[0]]);
+                next[head[0]] = head[1] + 1;
+                CHECK_EQ(size, 8 + (head[1] * 7919u + head[0]) % (most - 7));
+                for (j = 8; j < size; j++)
+                    if (data[j] != (unsigned char)(head[1] & 0xff))
+                        FAIL("message %u of %u is torn at %zu", head[1],
+                             head[0], j);
+                (void)__atomic_fetch_add(&shared->sum,
+                                         head[0] * 1000000u + head[1] + 1,
+                                         __ATOMIC_RELAXED);
+            }
+            CHECK_RC(status, -EPIPE);
+            free(data);
+            _exit(0);
+        }
+    }
+    for (i = 0; i < producers; i++) {
+        unsigned k;
+
+        reap(pids[i], 0);
+        for (k = 0; k < each; k++)
+            expected += i * 1000000u + k + 1;
+    }
+    CHECK_RC(troupe_queue_shutdown(queue), 0);
+    for (i = producers; i < count; i++)
+        reap(pids[i], 0);
+    CHECK_EQ(shared->sum, expected);
+    CHECK_EQ(info_of(queue).puts, (uint64_t)producers * each);
+    CHECK_EQ(info_of(queue).items, 0);
+    CHECK_EQ(info_of(queue).bytes, 0);
+    CHECK_EQ(info_of(queue).lost, 0);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+TEST(queue_carries_from_one_to_one)
+{
+    many_to_many(NULL, 1, 1, 20000, 100);
+    many_to_many(TROUPE_OPTIONS(troupe_queue_options, .single_producer = true,
+                                .single_consumer = true),
+                 1, 1, 20000, 100);
+    many_to_many(TROUPE_OPTIONS(troupe_queue_options, .max_items = 1), 1, 1,
+                 2000, 100);
+}
+
+TEST(queue_carries_from_many_to_many)
+{
+    many_to_many(NULL, 4, 4, 4000, 100);
+    many_to_many(TROUPE_OPTIONS(troupe_queue_options, .max_items = 3), 3, 3,
+                 1000, 100);
+    many_to_many(TROUPE_OPTIONS(troupe_queue_options, .single_consumer = true),
+                 4, 1, 3000, 100);
+    many_to_many(TROUPE_OPTIONS(troupe_queue_options, .single_producer = true),
+                 1, 4, 3000, 100);
+}
+
+TEST(queue_carries_large_messages_between_many)
+{
+    many_to_many(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 200000), 3,
+                 3, 300, 60000);
+}
+
+TEST(queue_get_waits_for_a_put)
+{
+    troupe_queue *queue = queue_of(NULL);
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        CHECK_EQ(get_number(queue), 42);
+        _exit(0);
+    }
+    await_waiter(queue, TROUPE__KIND_QUEUE_ITEMS);
+    put_number(queue, 42);
+    reap(pid, 0);
+    troupe_queue_free(queue);
+}
+
+TEST(queue_put_waits_for_room)
+{
+    troupe_queue *queue = QUEUE(.max_items = 1);
+    pid_t pid;
+
+    put_number(queue, 1);
+    pid = fork();
+    if (pid == 0) {
+        put_number(queue, 2);
+        _exit(0);
+    }
+    await_waiter(queue, TROUPE__KIND_QUEUE_ROOM);
+    CHECK_EQ(get_number(queue), 1);
+    CHECK_EQ(get_number(queue), 2);
+    reap(pid, 0);
+    troupe_queue_free(queue);
+}
+
+TEST(queue_made_by_an_exited_process_lives_on)
+{
+    troupe_queue **made = troupe_calloc(1, sizeof(*made));
+    pid_t pid;
+
+    CHECK(made != NULL);
+    pid = fork();
+    if (pid == 0) {
+        *made = queue_of(NULL);
+        put_number(*made, 5);
+        die();
+    }
+    reap(pid, SIGKILL);
+    put_number(*made, 6);
+    CHECK_EQ(get_number(*made), 5);
+    CHECK_EQ(get_number(*made), 6);
+    troupe_queue_free(*made);
+    CHECK_RC(troupe_free(made), 0);
+}
+
+TEST(queue_wakes_all_at_shutdown)
+{
+    troupe_queue *queue = queue_of(NULL);
+    pid_t pids[4];
+    unsigned i;
+
+    for (i = 0; i < 4; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            unsigned char byte;
+            size_t size = 1;
+
+            CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_FOREVER),
+                     -EPIPE);
+            _exit(0);
+        }
+    }
+    await_waiter(queue, TROUPE__KIND_QUEUE_ITEMS);
+    CHECK_RC(troupe_queue_shutdown(queue), 0);
+    for (i = 0; i < 4; i++)
+        reap(pids[i], 0);
+    troupe_queue_free(queue);
+}
+
+/* A lessee that dies: the message comes back, in its place, to who waits. */
+static void
+redeliver(size_t size, bool single)
+{
+    static unsigned char data[20000];
+    troupe_queue *queue = QUEUE(.single_consumer = single);
+    struct shared *shared = shared_new();
+    void *leased;
+    size_t got;
+    pid_t pid;
+
+    memset(data, 7, sizeof(data));
+    CHECK_RC(troupe_queue_put(queue, data, size, TROUPE_NOW), 0);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe_queue_peek(queue, &leased, &got, TROUPE_NOW), 0);
+        CHECK_RC(troupe_event_set(&shared->ready), 0);
+        CHECK_RC(troupe_event_wait(&shared->go, TROUPE_FOREVER), 0);
+        die();
+    }
+    CHECK_RC(troupe_event_wait(&shared->ready, TROUPE_FOREVER), 0);
+    if (!single) {
+        put_number(queue, 1);
+        CHECK_EQ(get_number(queue), 1);
+        CHECK_RC(troupe_queue_peek(queue, &leased, &got, TROUPE_NOW), -EAGAIN);
+    }
+    CHECK_RC(troupe_event_set(&shared->go), 0);
+    if (single)
+        reap(pid, SIGKILL);
+    CHECK_RC(troupe_queue_peek(queue, &leased, &got, TROUPE_FOREVER), 0);
+    CHECK_EQ(got, size);
+    CHECK_MEM(leased, data, size);
+    CHECK_EQ(troupe_queue_attempts(queue, leased), 1);
+    CHECK_EQ(info_of(queue).redelivered, 1);
+    CHECK_RC(troupe_queue_release(queue, leased), 0);
+    if (!single)
+        reap(pid, SIGKILL);
+    CHECK_EQ(info_of(queue).items, 0);
+    CHECK_EQ(info_of(queue).lost, 0);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+TEST(queue_gives_a_dead_lessees_message_to_the_next)
+{
+    redeliver(100, false);
+    redeliver(20000, false);
+    redeliver(100, true);
+    redeliver(20000, true);
+}
+
+TEST(queue_redelivers_in_place)
+{
+    troupe_queue *queue = queue_of(NULL);
+    pid_t pid;
+    unsigned i;
+
+    for (i = 0; i < 6; i++)
+        put_number(queue, i);
+    pid = fork();
+    if (pid == 0) {
+        void *data;
+        size_t size;
+
+        CHECK_RC(troupe_queue_peek(queue, &data, &size, TROUPE_NOW), 0);
+        CHECK_EQ(get_number(queue), 1);
+        CHECK_RC(troupe_queue_peek(queue, &data, &size, TROUPE_NOW), 0);
+        CHECK_EQ(get_number(queue), 3);
+        die();
+    }
+    reap(pid, SIGKILL);
+    (void)troupe__slots_recover();
+    CHECK_EQ(get_number(queue), 0);
+    CHECK_EQ(get_number(queue), 2);
+    CHECK_EQ(get_number(queue), 4);
+    CHECK_EQ(get_number(queue), 5);
+    CHECK(troupe_queue_empty(queue));
+    CHECK_EQ(info_of(queue).items, 0);
+    CHECK_EQ(info_of(queue).redelivered, 2);
+    troupe_queue_free(queue);
+}
+
+TEST(queue_counts_attempts_up_to_a_limit)
+{
+    troupe_queue *queue = queue_of(NULL);
+    unsigned i;
+    void *data;
+    size_t size;
+
+    put_number(queue, 1);
+    for (i = 0; i < 5; i++) {
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            CHECK_RC(troupe_queue_peek(queue, &data, &size, TROUPE_FOREVER), 0);
+            CHECK_EQ(troupe_queue_attempts(queue, data), i);
+            die();
+        }
+        reap(pid, SIGKILL);
+    }
+    CHECK_RC(troupe_queue_peek(queue, &data, &size, TROUPE_FOREVER), 0);
+    CHECK_EQ(troupe_queue_attempts(queue, data), 5);
+    troupe_queue_free(queue);
+}
+
+TEST(queue_reclaims_the_reservations_of_the_dead)
+{
+    troupe_heap_info before = {.size = sizeof(before)};
+    troupe_heap_info after = {.size = sizeof(after)};
+    troupe_queue *queue = QUEUE(.max_bytes = 8 << 20);
+    unsigned i;
+
+    for (i = 0; i < 5; i++) {
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            void *data;
+
+            CHECK_RC(troupe_queue_reserve(queue, 2000000, &data), 0);
+            die();
+        }
+        reap(pid, SIGKILL);
+        (void)troupe__slots_recover();
+        if (i == 0)
+            CHECK_RC(troupe_heap_info_get(&before), 0);
+    }
+    CHECK_RC(troupe_heap_info_get(&after), 0);
+    CHECK_EQ(after.committed - after.free_bytes,
+             before.committed - before.free_bytes);
+    troupe_queue_free(queue);
+}
+
+/* Starts a declared producer that puts `count` messages and ends by a signal,
+ * by exit, or by close. */
+enum end { END_EXIT, END_KILL, END_CLOSE };
+
+static pid_t
+producer(troupe_queue *queue, unsigned count, enum end end,
+         struct shared *shared)
+{
+    pid_t pid = fork();
+    unsigned i;
+
+    CHECK_GE(pid, 0);
+    if (pid != 0)
+        return pid;
+    CHECK_RC(troupe_queue_attach_producer(queue), 0);
+    CHECK_RC(troupe_event_set(&shared->ready), 0);
+    for (i = 0; i < count; i++)
+        put_number(queue, i);
+    CHECK_RC(troupe_event_wait(&shared->go, TROUPE_FOREVER), 0);
+    if (end == END_KILL)
+        die();
+    if (end == END_CLOSE)
+        CHECK_RC(troupe_queue_close(queue), 0);
+    _exit(0);
+}
+
+static void
+stream_ends(enum end end, bool waiting)
+{
+    troupe_queue *queue = queue_of(NULL);
+    struct shared *shared = shared_new();
+    unsigned char byte;
+    size_t size = 1;
+    pid_t pid = producer(queue, 3, end, shared);
+    unsigned i;
+
+    for (i = 0; i < 3; i++)
+        CHECK_EQ(get_number(queue), i);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EAGAIN);
+    CHECK_RC(troupe_event_set(&shared->go), 0);
+    if (!waiting)
+        reap(pid, end == END_KILL ? SIGKILL : 0);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size,
+                              waiting ? TROUPE_FOREVER : TROUPE_NOW),
+             -EPIPE);
+    CHECK(info_of(queue).producers_gone);
+    CHECK_RC(troupe_queue_attach_producer(queue), -EPIPE);
+    if (waiting)
+        reap(pid, end == END_KILL ? SIGKILL : 0);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+TEST(queue_stream_ends_with_its_last_producer)
+{
+    stream_ends(END_EXIT, true);
+    stream_ends(END_EXIT, false);
+    stream_ends(END_KILL, true);
+    stream_ends(END_KILL, false);
+    stream_ends(END_CLOSE, true);
+    stream_ends(END_CLOSE, false);
+}
+
+TEST(queue_stream_does_not_end_before_all_have_come)
+{
+    troupe_queue *queue = QUEUE(.producers = 3);
+    struct shared *shared = shared_new();
+    unsigned char byte;
+    size_t size = 1;
+    unsigned i;
+
+    CHECK_RC(troupe_event_set(&shared->go), 0);
+    for (i = 0; i < 3; i++) {
+        pid_t pid;
+
+        CHECK_RC(troupe_queue_get(queue, &byte, &size, troupe_after(0.001)),
+                 -ETIMEDOUT);
+        pid = producer(queue, 1, i == 1 ? END_KILL : END_EXIT, shared);
+        CHECK_EQ(get_number(queue), 0);
+        reap(pid, i == 1 ? SIGKILL : 0);
+    }
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_FOREVER), -EPIPE);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+TEST(queue_keeps_count_of_many_parties)
+{
+    troupe_queue *queue = QUEUE(.producers = 60);
+    struct shared *shared = shared_new();
+    pid_t pids[60];
+    unsigned char byte;
+    size_t size = 1;
+    unsigned i;
+
+    for (i = 0; i < 60; i++)
+        pids[i] = producer(queue, 1, END_KILL, shared);
+    for (i = 0; i < 60; i++)
+        CHECK_EQ(get_number(queue), 0);
+    CHECK_EQ(info_of(queue).producers, 60);
+    CHECK_RC(troupe_event_set(&shared->go), 0);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_FOREVER), -EPIPE);
+    for (i = 0; i < 60; i++)
+        reap(pids[i], SIGKILL);
+    CHECK_EQ(info_of(queue).producers, 0);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+TEST(queue_producers_learn_that_the_last_consumer_died)
+{
+    troupe_queue *queue = QUEUE(.max_items = 1);
+    struct shared *shared = shared_new();
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        CHECK_RC(troupe_queue_attach_consumer(queue), 0);
+        CHECK_RC(troupe_event_set(&shared->ready), 0);
+        CHECK_RC(troupe_event_wait(&shared->go, TROUPE_FOREVER), 0);
+        await_waiter(queue, TROUPE__KIND_QUEUE_ROOM);
+        die();
+    }
+    CHECK_RC(troupe_event_wait(&shared->ready, TROUPE_FOREVER), 0);
+    put_number(queue, 1);
+    CHECK_RC(troupe_event_set(&shared->go), 0);
+    CHECK_RC(troupe_queue_put(queue, "", 1, TROUPE_FOREVER), -EPIPE);
+    CHECK_RC(troupe_queue_put(queue, "", 1, TROUPE_NOW), -EPIPE);
+    reap(pid, SIGKILL);
+    /* What is there may still be taken. */
+    CHECK_EQ(get_number(queue), 1);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+TEST(queue_declares_a_member_before_it_exists)
+{
+    troupe_queue *queue = queue_of(NULL);
+    struct troupe__birth birth;
+    unsigned char byte;
+    size_t size = 1;
+    pid_t pid;
+
+    CHECK_RC(troupe__member_prepare("child", 0, &birth), 0);
+    CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_PUT, birth.member), 0);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EAGAIN);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe__member_await(&birth), 0);
+        CHECK_RC(troupe__member_adopt(&birth), 0);
+        put_number(queue, 9);
+        _exit(0);
+    }
+    troupe__member_started(birth.member, pid);
+    CHECK_EQ(get_number(queue), 9);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_FOREVER), -EPIPE);
+    reap(pid, 0);
+    troupe_queue_free(queue);
+}
+
+TEST(queue_forgets_a_member_whose_start_failed)
+{
+    troupe_queue *queue = queue_of(NULL);
+    struct troupe__birth birth;
+    unsigned char byte;
+    size_t size = 1;
+
+    CHECK_RC(troupe__member_prepare("child", 0, &birth), 0);
+    CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_PUT, birth.member), 0);
+    troupe__queue_undeclare(queue, TROUPE_QUEUE_PUT, birth.member);
+    troupe__member_abandon(birth.member);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EAGAIN);
+    CHECK(!info_of(queue).producers_gone);
+    /* One that is never taken back counts as one that came and died. */
+    CHECK_RC(troupe__member_prepare("child", 0, &birth), 0);
+    CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_PUT, birth.member), 0);
+    troupe__member_abandon(birth.member);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EPIPE);
+    troupe_queue_free(queue);
+}
+
+TEST(queue_closed_by_a_parent_is_open_in_the_child)
+{
+    troupe_queue *queue = queue_of(NULL);
+    pid_t pid;
+
+    CHECK_RC(troupe_queue_close(queue), 0);
+    pid = fork();
+    if (pid == 0) {
+        put_number(queue, 3);
+        CHECK_EQ(get_number(queue), 3);
+        put_number(queue, 4);
+        _exit(0);
+    }
+    reap(pid, 0);
+    CHECK_EQ(troupe_queue_qsize(queue), 1);
+    CHECK_RC(troupe_queue_put(queue, "", 1, TROUPE_NOW), -ESHUTDOWN);
+    troupe_queue_free(queue);
+}
+
+TEST(queue_waits_end_when_asked_to_stop)
+{
+    troupe_queue *empty = queue_of(NULL);
+    troupe_queue *full = QUEUE(.max_items = 1);
+    unsigned char byte;
+    size_t size = 1;
+    void *data;
+
+    put_number(full, 1);
+    CHECK_RC(troupe_stoppable_begin(), 0);
+    CHECK_RC(troupe_process_stop(troupe_process_current()), 0);
+    CHECK_RC(troupe_queue_get(empty, &byte, &size, TROUPE_FOREVER), -ECANCELED);
+    CHECK_EQ(size, 1);
+    CHECK_RC(troupe_queue_put(full, "", 1, TROUPE_FOREVER), -ECANCELED);
+    CHECK_RC(troupe_queue_peek(empty, &data, &size, TROUPE_FOREVER),
+             -ECANCELED);
+    /* What needs no wait is done. */
+    CHECK_EQ(get_number(full), 1);
+    troupe_stoppable_end();
+    CHECK_RC(troupe_queue_get(empty, &byte, &size, troupe_after(0.001)),
+             -ETIMEDOUT);
+    troupe_queue_free(empty);
+    troupe_queue_free(full);
+}
+
+/* A waiter killed with a wake-up in its hands does not keep the others asleep:
+ * no message is left while somebody waits. */
+TEST(queue_waiters_survive_the_death_of_waiters)
+{
+    troupe_queue *queue = queue_of(NULL);
+    struct shared *shared = shared_new();
+    unsigned round;
+
+    for (round = 0; round < 30; round++) {
+        pid_t pids[3];
+        unsigned i;
+
+        for (i = 0; i < 3; i++) {
+            pids[i] = fork();
+            if (pids[i] == 0) {
+                (void)get_number(queue);
+                (void)__atomic_fetch_add(&shared->sum, 1, __ATOMIC_RELAXED);
+                _exit(0);
+            }
+        }
+        await_waiter(queue, TROUPE__KIND_QUEUE_ITEMS);
+        put_number(queue, 1);
+        CHECK_EQ(kill(pids[round % 3], SIGKILL), 0);
+        put_number(queue, 2);
+        put_number(queue, 3);
+        for (i = 0; i < 3; i++) {
+            int status;
+
+            CHECK_EQ(waitpid(pids[i], &status, 0), pids[i]);
+        }
+        while (!troupe_queue_empty(queue))
+            (void)get_number(queue);
+    }
+    CHECK_GE(shared->sum, 2 * 30);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}

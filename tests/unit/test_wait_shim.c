@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Waiting where the system has less to offer, or fails.
+ */
+#include "unit.h"
+
+#include <troupe/event.h>
+#include <troupe/lock.h>
+
+#include "heap/wait.h"
+#include "os/fault.h"
+#include "os/futex.h"
+
+struct shared {
+    troupe_lock lock;
+    troupe_event event;
+    uint32_t flags[8];
+    struct troupe__slot *slots[4];
+};
+
+static struct shared *
+new_shared(void)
+{
+    return unit_shared(sizeof(struct shared));
+}
+
+static void
+hold(void *argument)
+{
+    struct shared *s = argument;
+
+    CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_FOREVER), 0);
+    unit_raise(&s->flags[0]);
+    unit_sleep_forever();
+}
+
+/* Fails one call with one errno, and counts both kinds of sleep. */
+static const char *failing;
+static int failing_with;
+static uint32_t waits;
+static uint32_t waits_any;
+
+static int
+fail_one(const char *call)
+{
+    waits += strcmp(call, "futex_wait") == 0;
+    waits_any += strcmp(call, "futex_waitv") == 0;
+    return failing != NULL && strcmp(call, failing) == 0 ? failing_with : 0;
+}
+
+static void
+fail(const char *call, int error)
+{
+    failing = call;
+    failing_with = error;
+    waits = 0;
+    waits_any = 0;
+    troupe__shim_fault = fail_one;
+}
+
+struct waiter {
+    struct shared *s;
+    int error;
+};
+
+static void
+take_over(void *argument)
+{
+    struct waiter *w = argument;
+
+    w->s->slots[1] = unit_slot();
+    fail("futex_waitv", w->error);
+    CHECK_RC(troupe_lock_acquire(&w->s->lock, TROUPE_FOREVER),
+             TROUPE_OWNER_DIED);
+    /* it asked for the call, did not get it, and slept all the same */
+    CHECK_GT(waits_any, 0u);
+    CHECK_EQ(waits >= 1, w->error != 0);
+}
+
+TEST(wait_lock_is_taken_over_without_futex_waitv)
+{
+    static const int errors[] = {ENOSYS, EPERM, ENOMEM, EINVAL, 0};
+
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        struct shared *s = new_shared();
+        struct waiter w = {s, errors[i]};
+        pid_t holder = unit_fork(hold, s);
+        pid_t waiter;
+
+        unit_await(&s->flags[0], 1);
+        waiter = unit_fork(take_over, &w);
+        while (__atomic_load_n(&s->slots[1], __ATOMIC_SEQ_CST) == NULL)
+            (void)sched_yield();
+        unit_await_waiter(s->slots[1], TROUPE__KIND_LOCK);
+        unit_kill(holder);
+        unit_join(waiter);
+    }
+}
+
+TEST(wait_that_the_system_does_not_let_sleep_still_ends)
+{
+    static const int errors[] = {EINTR, EAGAIN, ENOMEM, EINVAL, EFAULT};
+    static const char *const calls[] = {"futex_wait", "futex_waitv"};
+    struct shared *s = new_shared();
+    pid_t holder = unit_fork(hold, s);
+
+    unit_await(&s->flags[0], 1);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        for (size_t call = 0; call < 2; call++) {
+            troupe_deadline deadline = troupe_after(0.02);
+
+            fail(calls[call], errors[i]);
+            CHECK_RC(troupe_lock_acquire(&s->lock, deadline), -ETIMEDOUT);
+            CHECK_GE(troupe_clock(), deadline);
+            deadline = troupe_after(0.02);
+            CHECK_RC(troupe_event_wait(&s->event, deadline), -ETIMEDOUT);
+            CHECK_GE(troupe_clock(), deadline);
+            CHECK_EQ(unit_slot()->wait_kind, 0u);
+        }
+    }
+    fail("futex_wait", EINTR);
+    unit_kill(holder);
+    CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_FOREVER), TROUPE_OWNER_DIED);
+}
+
+/* What a waiter publishes and for how long. */
+TEST(wait_publishes_what_it_waits_for)
+{
+    struct troupe__thread *self;
+    struct troupe__slot *slot = unit_slot();
+    struct troupe__wait wait;
+    uint32_t local = 0;
+    uint32_t *shared = unit_shared(64);
+    int64_t since;
+
+    self = troupe__thread_self;
+    troupe__wait_begin(&wait, self, shared, TROUPE__KIND_QUEUE_ITEMS,
+                       troupe_after(3600));
+    CHECK_EQ(slot->wait_kind, 0u);
+    CHECK_RC(troupe__wait_sleep(&wait, &local, 1, 0), 0); /* not equal */
+    CHECK_EQ(slot->wait_kind, (uint32_t)TROUPE__KIND_QUEUE_ITEMS);
+    CHECK_EQ(slot->wait_object, troupe__family_offset(shared));
+    since = slot->wait_since;
+    CHECK_LE(since, troupe_clock());
+    /* the bound counts from the beginning, however often it wakes up */
+    for (int i = 0; wait.rounds < 2; i++) {
+        CHECK_RC(troupe__wait_sleep(&wait, &local, (uint32_t)(i % 2), 0), 0);
+        CHECK_EQ(slot->wait_since, since);
+        CHECK_EQ(slot->wait_kind, (uint32_t)TROUPE__KIND_QUEUE_ITEMS);
+    }
+    troupe__wait_end(&wait);
+    CHECK_EQ(slot->wait_kind, 0u);
+    /* outside of the heap the address itself */
+    troupe__wait_begin(&wait, self, &local, TROUPE__KIND_EVENT,
+                       troupe_after(3600));
+    CHECK_RC(troupe__wait_sleep(&wait, &local, 1, 0), 0);
+    CHECK_EQ(slot->wait_object, (uint64_t)(uintptr_t)&local);
+    troupe__wait_end(&wait);
+}
+
+TEST(wait_with_a_deadline_that_has_passed_does_not_sleep)
+{
+    static const troupe_deadline deadlines[] = {TROUPE_NOW, -1, INT64_MIN, 1};
+    struct troupe__slot *slot = unit_slot();
+    uint32_t local = 0;
+
+    fail(NULL, 0);
+    for (size_t i = 0; i < sizeof(deadlines) / sizeof(deadlines[0]); i++) {
+        struct troupe__wait wait;
+
+        troupe__wait_begin(&wait, troupe__thread_self, &local,
+                           TROUPE__KIND_EVENT, deadlines[i]);
+        CHECK_RC(troupe__wait_sleep(&wait, &local, 0, 0), -ETIMEDOUT);
+        CHECK_EQ(slot->wait_kind, 0u);
+        troupe__wait_end(&wait);
+    }
+    CHECK_EQ(waits, 0u);
+}
+
+TEST(wait_for_an_owner_that_is_dead_does_not_sleep)
+{
+    struct shared *s = new_shared();
+    pid_t pid = unit_fork(hold, s);
+    struct troupe__wait wait;
+    uint32_t local = 0;
+    uint64_t owner;
+
+    unit_await(&s->flags[0], 1);
+    owner = s->lock.word_ & ~TROUPE__WAITERS;
+    unit_kill(pid);
+    fail(NULL, 0);
+    (void)unit_slot();
+    troupe__wait_begin(&wait, troupe__thread_self, &local, TROUPE__KIND_LOCK,
+                       TROUPE_FOREVER);
+    CHECK_RC(troupe__wait_sleep(&wait, &local, 0, owner), 0);
+    CHECK_RC(troupe__wait_sleep(&wait, &local, 0, 12345), 0);
+    troupe__wait_end(&wait);
+    CHECK_EQ(waits, 0u);
+    CHECK_EQ(waits_any, 0u);
+}
+
+TEST(wait_wakes_leave_errno_alone)
+{
+    uint32_t word = 0;
+
+    errno = ERANGE;
+    CHECK_EQ(troupe__futex_wake(&word, 1), 0);
+    CHECK_EQ(troupe__futex_wake((const uint32_t *)(uintptr_t)3, 1), 0);
+    CHECK_EQ(errno, ERANGE);
+}
