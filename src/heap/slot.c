@@ -367,6 +367,7 @@ token_mark(struct troupe__slot *slot)
     uint32_t *token = troupe__slot_token(slot);
     uint64_t rescuer = troupe__load_acquire(&slot->rescuer);
     uint32_t word;
+    int32_t tid;
     bool marked = false;
 
     if (rescuer != 0 && !troupe__tag_dead(rescuer))
@@ -375,11 +376,11 @@ token_mark(struct troupe__slot *slot)
                              troupe__thread_self->tag))
         return false;
     word = troupe__load_acquire(token);
-    if (troupe__token_alive(word) &&
-        (int32_t)(word & FUTEX_TID_MASK) == troupe__load_relaxed(&slot->tid) &&
+    tid = troupe__load_relaxed(&slot->tid);
+    if (troupe__token_alive(word) && (int32_t)(word & FUTEX_TID_MASK) == tid &&
         troupe__load_acquire(&slot->generation) ==
             troupe__load_acquire(&slot->dead_generation) &&
-        !troupe__task_exists(slot->tid))
+        !troupe__task_exists(tid))
         marked = troupe__cas_acquire(token, &word,
                                      (word & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
     troupe__store_release(&slot->rescuer, UINT64_C(0));
