@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.." || exit 2
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
 
 # compile LANGUAGE COMPILER FILE
 compile() {

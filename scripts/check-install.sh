@@ -10,6 +10,7 @@ build=$1
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
 prefix=$scratch/moved
 
 cmake --install "$build" --prefix "$scratch/prefix" >"$scratch/log" 2>&1 || {

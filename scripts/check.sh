@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # ./dev check [PART...]: everything that must hold before a commit. The parts
-# are `static` (headers, layers, format, the checks' own tests, models, symbols,
-# manual pages, installation, README) and the configurations below; without
-# arguments all of them. Ends with a table of suites and configurations, and the
-# line `N passed, N failed, N skipped`.
+# are `static` (headers, layers, format, scripts, the checks' own tests, the
+# benchmark driver, models, symbols, manual pages, installation, README) and the
+# configurations below; without arguments all of them. Ends with a table of
+# suites and configurations, and the line `N passed, N failed, N skipped`.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
@@ -160,7 +160,9 @@ static() {
     script headers sh scripts/check-headers.sh
     script layers python3 scripts/check_layers.py
     script format sh scripts/check-format.sh
+    script scripts sh scripts/check-scripts.sh
     script checks python3 tests/checks/run.py
+    script bench python3 -B bench/selftest.py
     script models sh tests/model/run
     say "static: building"
     if build gcc-release gcc release; then

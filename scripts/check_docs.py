@@ -401,6 +401,8 @@ def check_examples(page, declared, exported, library):
             verdict(used & set(page.names), name +
                     " uses a function of the page")
         missing = (used & declared) - exported
+        # the folder goes also when somebody ends this
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         scratch = tempfile.mkdtemp(prefix="troupe-docs-")
         try:
             check_program(name, program, expected, missing, library, scratch)

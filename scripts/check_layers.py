@@ -6,11 +6,13 @@ Each row of the table names a folder below src/ and the folders it may use,
 with all that those may use. This checks that the table and the folders agree,
 that no include goes up or sideways, that only src/os makes system calls, that
 src/base neither allocates nor calls the system, and that programs include
-nothing but the public headers.
+nothing but the public headers. The other table there has a row for every other
+folder, and none for what is not there.
 """
 
 import os
 import re
+import subprocess
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -133,6 +135,35 @@ def check_programs():
             "".join(problems))
 
 
+def check_folders():
+    """A row for each folder at the top and in tests/, and nothing else."""
+    rows = set(re.findall(r"^\|\s*`([\w./-]+)`\s*\|",
+                          read("ARCHITECTURE.md"), re.M))
+    gone = sorted(row for row in rows
+                  if not os.path.exists(os.path.join(TOP, row)))
+    verdict(not gone, "ARCHITECTURE.md has rows for what is there",
+            ": but not for " + ", ".join(gone))
+    files = subprocess.run(
+        ["git", "-C", TOP, "ls-files", "-co", "--exclude-standard"],
+        check=True, capture_output=True, text=True).stdout.splitlines()
+    absent = set()
+    for path in files:
+        parts = path.split("/")
+        if len(parts) == 1 or not os.path.exists(os.path.join(TOP, path)):
+            continue
+        # tests/ has a row for each folder in it, the rest may be summed up
+        if parts[0] == "tests" and len(parts) > 2:
+            wanted = "tests/%s/" % parts[1]
+            known = wanted in rows
+        else:
+            wanted = parts[0] + "/"
+            known = any(row.startswith(wanted) for row in rows)
+        if not known:
+            absent.add(wanted)
+    verdict(not absent, "ARCHITECTURE.md has a row for every folder",
+            ": but none for " + ", ".join(sorted(absent)))
+
+
 def check_public_headers():
     problems = []
     for path in files_below("include"):
@@ -176,6 +207,7 @@ def main():
         r"\b(malloc|calloc|realloc|reallocarray|free|mmap|strdup)\s*\(")
     verdict(not found, "src/base does not allocate", "".join(found))
     check_programs()
+    check_folders()
     check_public_headers()
     print("%d passed, %d failed, 0 skipped" % (passed, failures))
     return 1 if failures else 0

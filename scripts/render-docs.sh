@@ -12,6 +12,7 @@ rm -f "$folder"/*.html
 # pages.
 names=$(mktemp -d)
 trap 'rm -rf "$names"' EXIT
+trap 'exit 130' INT TERM
 cp docs/man/*.[137] "$names"
 cp docs/man/troupe.css "$folder"
 for page in docs/man/*.3; do

@@ -10,6 +10,7 @@ script that is responsible must fail with the right words.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import tempfile
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 SPDX = "/* SPDX-License-Identifier: Apache-2.0 */\n"
+SHELL = "#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n"
 
 PROJECT = {
     "ARCHITECTURE.md": """
@@ -27,6 +29,14 @@ PROJECT = {
 | `src/left/` | left | `os` |
 | `src/right/` | right | `os` |
 | `src/inspect/` | eyes | `base`, and the `_layout.h` headers of the others |
+
+| folder | what it holds |
+|---|---|
+| `include/` | headers |
+| `examples/` | programs |
+| `scripts/` | checks |
+| `docs/man/` | pages |
+| `tests/compile/` | macros |
 """,
     "include/troupe.h": SPDX + """#ifndef TROUPE_H
 #define TROUPE_H
@@ -174,6 +184,18 @@ BROKEN = [
     ("src/extra/extra.h", "", SPDX, "layers", "names the folders of src/"),
     ("ARCHITECTURE.md", "| `src/left/`", "| `src/gone/`", "layers",
      "names the folders of src/"),
+    ("ARCHITECTURE.md", "numbers | |", "numbers | `gone` |", "layers",
+     "the table uses only folders it has: gone"),
+    ("ARCHITECTURE.md", "| `include/` | headers |",
+     "| `include/` | headers |\n| `tools/` | no |", "layers",
+     "has rows for what is there: but not for tools/"),
+    ("tests/unit/test_one.c", "", SPDX, "layers",
+     "has a row for every folder: but none for tests/unit/"),
+    ("tools/one.c", "", SPDX, "layers",
+     "has a row for every folder: but none for tools/"),
+    (HEADER, "#define TROUPE_API", '#include "base/number.h"\n'
+     "#define TROUPE_API", "layers",
+     "public headers include only public headers"),
     ("examples/hello.c", "", '#include "base/number.h"\n', "layers",
      "programs include only public headers"),
     ("examples/hello.c", "", '#include "../src/base/number.h"\n', "layers",
@@ -202,6 +224,17 @@ BROKEN = [
      "symbols", "src/troupe.map is sorted"),
     (HEADER, "TROUPE_API int troupe_one", "int troupe_one", "symbols",
      "the headers declare what"),
+    (HEADER, "TROUPE_API int troupe_one(void);",
+     "TROUPE_API int troupe_one(void);\nTROUPE_API int troupe_one(void);",
+     "symbols", "every symbol is declared once: troupe_one"),
+    ("scripts/new.sh", "", SHELL + "echo $1\n", "scripts",
+     "scripts/new.sh passes shellcheck"),
+    ("scripts/new", "", SHELL + "echo $1\n", "scripts",
+     "scripts/new passes shellcheck"),
+    ("scripts/new.sh", "", "#!/bin/sh\necho\n", "scripts",
+     "scripts/new.sh does not begin with the licence"),
+    ("scripts/new.py", "", "# SPDX-License-Identifier: Apache-2.0\nif\n",
+     "scripts", "scripts/new.py compiles"),
     ("src/base/one.c", "    return", "  return", "format",
      "src/base/one.c is formatted"),
     ("src/base/one.c", SPDX, "", "format", "does not begin with the licence"),
@@ -324,6 +357,7 @@ def check(folder, kind):
         "layers": ["python3", "-B", os.path.join(scripts, "check_layers.py")],
         "headers": ["sh", os.path.join(scripts, "check-headers.sh")],
         "format": ["sh", os.path.join(scripts, "check-format.sh")],
+        "scripts": ["sh", os.path.join(scripts, "check-scripts.sh")],
         "symbols": ["python3", "-B",
                     os.path.join(scripts, "check_symbols.py")],
         "docs": ["python3", "-B", os.path.join(scripts, "check_docs.py")],
@@ -344,11 +378,14 @@ def failed_saying(output, words):
 
 
 def main():
+    # the folder goes also when somebody ends this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scratch = tempfile.mkdtemp(prefix="troupe-checks-")
     try:
         good = os.path.join(scratch, "good")
         make_project(good)
-        for kind in ("layers", "headers", "symbols", "format", "docs"):
+        for kind in ("layers", "headers", "symbols", "format", "scripts",
+                     "docs"):
             status, output = check(good, kind)
             last = output.splitlines()[-1]
             verdict(status == 0 and " 0 failed" in last,

@@ -33,11 +33,11 @@ git ls-files -co --exclude-standard | while read -r file; do
     [ ! -f "$file" ] || echo "$file"
 done | tar -cf - -T - | tar -xf - -C "$copy"
 # A planted bug may leave a variable unused.
-cmake --preset release -S "$copy" -B "$copy/build" -DTROUPE_WERROR=OFF \
-    >"$copy/log" 2>&1 && build || {
+if ! cmake --preset release -S "$copy" -B "$copy/build" -DTROUPE_WERROR=OFF \
+    >"$copy/log" 2>&1 || ! build; then
     cat "$copy/log" >&2
     exit 1
-}
+fi
 engine=$copy/build/tests/crash/crash-engine
 
 failed=0
