@@ -1,12 +1,16 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
-# need COMMAND...: makes sure that the commands exist; sourced by ./dev.
+# need COMMAND...: makes sure that the commands exist; sourced by ./dev. What is
+# no command is named PACKAGE=FILE, and there when the file is.
 # Installs what is missing from Debian's packages, and says so. Without root
 # and sudo it names the packages and ends with status 2.
 
 # The packages a command comes from. A compiler is of no use without the
 # headers of the C library.
 packages_of() {
+    case $1 in
+    *=*) echo "${1%%=*}" && return ;;
+    esac
     case ${1##*/} in
     cc | gcc) echo gcc libc6-dev ;;
     clang) echo clang libc6-dev ;;
@@ -20,6 +24,7 @@ packages_of() {
 
 have() {
     case $1 in
+    *=*) have_file "${1#*=}" ;;
     cc | gcc | clang) command -v "$1" >/dev/null && have_file /usr/include/stdlib.h ;;
     clang-runtime)
         command -v clang >/dev/null &&
