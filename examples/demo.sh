@@ -9,19 +9,27 @@ least=268435456 # bytes: 256 MiB
 kills_wanted=20
 interrupted_wanted=10
 output=$(mktemp)
-trap 'rm -f "$output"' EXIT INT TERM
+trap 'rm -f "$output"' EXIT
+trap 'exit 130' INT TERM
 
 say() {
     printf '%s\n' "$@"
 }
 
+size_of() {
+    find "$@" -type f -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }'
+}
+
 set --
 for path in /usr/share/common-licenses /usr/include /usr/share/doc; do
-    [ -d "$path" ] && set -- "$@" "$path"
+    [ ! -d "$path" ] || set -- "$@" "$path"
 done
-[ $# -gt 0 ] || set -- .
-bytes=$(find "$@" -type f -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }')
-[ "$bytes" -gt 0 ] || set -- .
+bytes=0
+[ $# -eq 0 ] || bytes=$(size_of "$@")
+if [ "$bytes" -eq 0 ]; then
+    set -- src # a machine without any of those has at least this library
+    bytes=$(size_of "$@")
+fi
 
 say "Troupe demo: counting the words of the files below" "" "    $*" "" \
     "with one worker process for each processor. The files are given several" \
