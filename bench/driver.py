@@ -119,7 +119,8 @@ def missing_of(row, case, results, wanted, refused):
     return missing
 
 
-def json_line(row, case, name, by_round):
+def json_line(row, case, name, by_round, ours=None):
+    """`ratio` is the library's figure by this one, as in the printed table."""
     values = by_round.values()
     return json.dumps({
         "bench": row.name, "case": case.name, "system": name,
@@ -127,6 +128,7 @@ def json_line(row, case, name, by_round):
         "median": statistics.median(values), "min": min(values),
         "max": max(values), "runs": len(values),
         "target": case.target if name == table.TROUPE else "",
+        "ratio": ratio_of(ours, by_round) if ours else None,
     })
 
 
@@ -326,7 +328,8 @@ def run_case(runner, row, case, options, exported, out):
     sys.stdout.flush()
     if out:
         for name, by_round in results.items():
-            out.write(json_line(row, case, name, by_round) + "\n")
+            out.write(json_line(row, case, name, by_round,
+                                results.get(table.TROUPE)) + "\n")
         out.flush()
     return missed, missing_of(row, case, results, names, refused)
 

@@ -152,7 +152,12 @@ class Table(unittest.TestCase):
         self.assertEqual(line, {
             "bench": "row", "case": "case", "system": "troupe",
             "unit": "op/s", "better": "higher", "median": 2.0, "min": 1.0,
-            "max": 3.0, "runs": 3, "target": "1.5 x best peer"})
+            "max": 3.0, "runs": 3, "target": "1.5 x best peer",
+            "ratio": None})
+        line = json.loads(driver.json_line(
+            ROW, case_of("1.5 x best peer"), "slow", {0: 1.0, 1: 4.0},
+            {0: 2.0, 1: 6.0}))
+        self.assertEqual((line["target"], line["ratio"]), ("", 1.75))
 
 
 class Running(unittest.TestCase):
