@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs what README.md shows, as a reader would.
+"""Runs what README.md and examples/README.md show, as a reader would.
 
 Every ```c block is a whole program; its first line is a comment with its
 name, /* hello.c */. It is compiled against an installed copy, shared and
 static, and run. The ```sh blocks are run in order by one shell, in a folder
 that holds those programs and a ./dev; a verb of ./dev that takes long is not
 run there (it has a run of its own), it only must exist. A ```text block that
-follows directly is the exact output of the block before.
+follows directly is the exact output of the block before. The commands of
+examples/README.md are run in a copy of that folder, with the library installed.
 """
 
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,7 +70,7 @@ def blocks(text):
         near = last_end is not None and not text[last_end:match.start()].strip()
         if language == "text" and near:
             found[-1][2] = body
-        elif language:
+        else:
             found.append([language, body, None])
         last_end = match.end()
     return found
@@ -97,7 +100,7 @@ def check_program(name, path, expected, prefix, scratch):
                 "status %d\n%s" % (status, said))
 
 
-def check_commands(shell_blocks, folder):
+def check_commands(file, shell_blocks, folder):
     script = "set -e\n"
     for number, (body, _) in enumerate(shell_blocks):
         script += "%s\nprintf '\\001%d\\001'\n" % (body, number)
@@ -105,7 +108,7 @@ def check_commands(shell_blocks, folder):
         os.environ, HOME=folder))
     parts = re.split("\x01\\d+\x01", out)
     for number, (body, expected) in enumerate(shell_blocks):
-        name = "README.md, commands: " + body.strip().splitlines()[0]
+        name = file + ", commands: " + body.strip().splitlines()[0]
         if number >= len(parts) - 1:
             verdict(False, name, "status %d\n%s" % (status, said[-4000:]))
         else:
@@ -113,9 +116,36 @@ def check_commands(shell_blocks, folder):
                     "it printed:\n" + parts[number])
 
 
+def commands_in(found):
+    return [(body, expected) for language, body, expected in found
+            if language == "sh"]
+
+
+def check_languages(file, found, run_here):
+    """A block that nobody runs may say anything."""
+    others = sorted(repr(language) for language, _, _ in found
+                    if language not in run_here)
+    verdict(not others, file + " has only blocks that are run",
+            " ".join(others))
+
+
+def check_examples(folder):
+    name = "examples/README.md"
+    shutil.copytree(os.path.join(TOP, "examples"), folder)
+    found = read_blocks(name)
+    check_commands(name, commands_in(found), folder)
+    check_languages(name, found, {"sh", "text"})
+
+
+def read_blocks(name):
+    with open(os.path.join(TOP, name), encoding="utf-8") as file:
+        return blocks(file.read())
+
+
 def main():
-    with open(os.path.join(TOP, "README.md"), encoding="utf-8") as file:
-        found = blocks(file.read())
+    found = read_blocks("README.md")
+    # the folder goes also when somebody ends this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = tempfile.mkdtemp(prefix="troupe-readme-")
     try:
         prefix = os.path.join(folder, "prefix")
@@ -127,7 +157,7 @@ def main():
         reader = os.path.join(folder, "reader")
         os.mkdir(reader)
         with open(os.path.join(reader, "dev"), "w", encoding="utf-8") as file:
-            file.write(DEV.format(top=TOP))
+            file.write(DEV.format(top=shlex.quote(TOP)))
         os.chmod(os.path.join(reader, "dev"), 0o755)
         programs = []
         for language, body, expected in found:
@@ -143,13 +173,10 @@ def main():
                 check_program("README.md, " + name.group(1), path, expected,
                               prefix, folder)
         verdict(programs, "README.md shows a program")
+        check_examples(os.path.join(folder, "examples"))
         del os.environ["PKG_CONFIG_PATH"]
-        check_commands([(body, expected) for language, body, expected in found
-                        if language == "sh"], reader)
-        others = sorted({language for language, _, _ in found}
-                        - {"c", "sh", "text"})
-        verdict(not others, "README.md has only blocks that are run",
-                " ".join(others))
+        check_commands("README.md", commands_in(found), reader)
+        check_languages("README.md", found, {"c", "sh"})
     finally:
         shutil.rmtree(folder)
         print("%d passed, %d failed, 0 skipped" % (passed, failures))
