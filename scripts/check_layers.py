@@ -84,6 +84,9 @@ def offence(table, folder, path, quote, target):
             return None
         return "there is no such public header"
     if quote == "<":
+        # the compiler would find it there as well
+        if os.path.exists(os.path.join(TOP, "src", target)):
+            return "a file of src/ is included with quotes"
         return None
     if "/" not in target:
         if os.path.exists(os.path.join(TOP, os.path.dirname(path), target)):
@@ -128,8 +131,9 @@ def check_programs():
                 public = target == "troupe.h" or target.startswith("troupe/")
                 own = os.path.exists(
                     os.path.join(TOP, os.path.dirname(path), target))
-                if quote == '"' and not public and not (
-                        own and ".." not in target):
+                inside = os.path.exists(os.path.join(TOP, "src", target))
+                if not public and (inside or quote == '"' and not (
+                        own and ".." not in target)):
                     problems.append("\n    %s includes %s" % (path, target))
     verdict(not problems, "programs include only public headers",
             "".join(problems))
