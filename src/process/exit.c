@@ -17,6 +17,8 @@
 
 #include "base/atomic.h"
 #include "heap/family.h"
+#include "heap/slot.h"
+#include "ipc/queue.h"
 
 #include <troupe/log.h>
 
@@ -221,11 +223,49 @@ child_release(troupe_process *p)
     }
 }
 
+static bool
+has_children(void)
+{
+    struct troupe__processes *all = troupe__processes_lock();
+    bool any;
+
+    if (all == NULL)
+        return false;
+    any = all->first != NULL;
+    troupe__processes_unlock();
+    return any;
+}
+
+/*
+ * An exit is a death: what this thread holds (locks, reservations, leases), and
+ * what this process is declared for in queues, is given up as if it had been
+ * killed. Children that are about to be waited for may be waiting for it. What
+ * other threads hold they may still be using, and may still give back.
+ */
+static void
+holdings_end(void)
+{
+    struct troupe__thread *self = troupe__thread_self;
+    int status;
+
+    /* In the middle of a call of the library nothing can be taken away. */
+    if (self->tag == 0 || self->locks != 0)
+        return;
+    troupe__queue_recovery.member(self->member, self->slot->member_generation);
+    troupe__slot_leave(self);
+    /* At once: a process without a thread in the family can be taken for one
+     * that has left it. */
+    (void)troupe__thread_enter(&status);
+}
+
 static void
 children_end(void)
 {
     troupe_process *p;
 
+    if (!has_children())
+        return;
+    holdings_end();
     while ((p = child_untold(true)) != NULL) {
         if (troupe_process_is_alive(p)) {
             troupe_log(TROUPE_LOG_INFO, "calling terminate() for daemon %s",
@@ -332,9 +372,9 @@ child_exits(int status, void *unused)
     _exit(status);
 }
 
-/* Marks this process as one that has registered; false: it had. */
+/* Whether this process is to register, which is then marked as done. */
 static bool
-register_once(void)
+register_begin(void)
 {
     struct troupe__processes *all = troupe__processes_lock();
     bool first;
@@ -347,20 +387,31 @@ register_once(void)
     return first;
 }
 
+/* It could not: the next who asks tries again. */
+static int
+register_undo(void)
+{
+    if (troupe__processes_lock() != NULL) {
+        state.registered = 0;
+        troupe__processes_unlock();
+    }
+    return -ENOMEM;
+}
+
 int
 troupe__exit_register(void)
 {
-    if (!register_once())
+    if (!register_begin() || atexit(root_exits) == 0)
         return 0;
-    return atexit(root_exits) == 0 ? 0 : -ENOMEM;
+    return register_undo();
 }
 
 int
 troupe__exit_register_child(void)
 {
-    if (!register_once())
+    if (!register_begin() || on_exit(child_exits, NULL) == 0)
         return 0;
-    return on_exit(child_exits, NULL) == 0 ? 0 : -ENOMEM;
+    return register_undo();
 }
 
 void

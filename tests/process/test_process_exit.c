@@ -336,3 +336,76 @@ TEST(output_is_kept_by_exit)
     CHECK_EQ(close(ends[0]), 0);
     CHECK_EQ(close(ends[1]), 0);
 }
+
+/* What a process holds when it exits, and a child of it waits for. */
+struct holdings {
+    troupe_lock lock;
+    troupe_queue *stream; /* the exiting process is its one producer */
+    troupe_queue *leased; /* the exiting process has its only message */
+    uint32_t seen;        /* by the child */
+};
+
+static int
+grandchild_needs_them(void *arg)
+{
+    struct holdings *h = arg;
+    char message[8] = "";
+    size_t size = sizeof(message);
+
+    CHECK_RC(troupe_lock_acquire(&h->lock, TROUPE_FOREVER), TROUPE_OWNER_DIED);
+    CHECK_RC(troupe_lock_consistent(&h->lock), 0);
+    CHECK_RC(troupe_lock_release(&h->lock), 0);
+    CHECK_RC(troupe_queue_get(h->stream, message, &size, TROUPE_FOREVER),
+             -EPIPE);
+    CHECK_RC(troupe_queue_get(h->leased, message, &size, TROUPE_FOREVER), 0);
+    CHECK_EQ(size, 4u);
+    CHECK_STR(message, "kept");
+    h->seen = 1;
+    return 0;
+}
+
+static void
+finalizer_uses_them(void *arg)
+{
+    struct holdings *h = arg;
+
+    /* Given up only after the finalizers of priority 0 and above, and usable
+     * all the same afterwards. */
+    if (h->seen == 0)
+        CHECK(troupe_lock_locked(&h->lock));
+    else {
+        CHECK_RC(troupe_lock_release(&h->lock), -EPERM);
+        CHECK_RC(troupe_lock_acquire(&h->lock, TROUPE_NOW), 0);
+        CHECK_RC(troupe_lock_release(&h->lock), 0);
+    }
+}
+
+static int
+child_exits_holding(void *arg)
+{
+    struct holdings *h = arg;
+    void *data;
+    size_t size;
+
+    CHECK_RC(troupe_lock_acquire(&h->lock, TROUPE_FOREVER), 0);
+    CHECK_RC(troupe_queue_attach_producer(h->stream), 0);
+    CHECK_RC(troupe_queue_put(h->leased, "kept", 4, TROUPE_NOW), 0);
+    CHECK_RC(troupe_queue_peek(h->leased, &data, &size, TROUPE_NOW), 0);
+    CHECK_RC(troupe_finalizer_add(finalizer_uses_them, h, 1, NULL), 0);
+    CHECK_RC(troupe_finalizer_add(finalizer_uses_them, h, -1, NULL), 0);
+    troupe_process_free(process_start(grandchild_needs_them, h));
+    return 12;
+}
+
+TEST(exit_gives_up_what_children_wait_for)
+{
+    struct holdings *h = SHARED(struct holdings);
+
+    CHECK_RC(troupe_queue_new(&h->stream, NULL), 0);
+    CHECK_RC(troupe_queue_new(&h->leased, NULL), 0);
+    CHECK_EQ(process_finish(process_start(child_exits_holding, h)), 12);
+    CHECK_EQ(h->seen, 1u);
+    troupe_queue_free(h->stream);
+    troupe_queue_free(h->leased);
+    CHECK_RC(troupe_free(h), 0);
+}
