@@ -37,6 +37,11 @@
  * the forking thread alone. Nothing here may be called in a signal handler
  * unless its comment says so.
  *
+ * Every call that returns a status may also return -ENOMEM, nothing having
+ * happened, when it is the first of its process and there is no memory for the
+ * page that the library keeps for a process. Calls that have the thread join
+ * the family return -ENOTSUP in a process made by clone(2) itself.
+ *
  * Signals: no SIGCHLD handler is installed and none is needed. A host that
  * reaps all children itself, ignores SIGCHLD or has a handler of its own takes
  * nothing away but, on kernels before 6.15, the exit code of a child killed by
@@ -107,8 +112,8 @@ typedef struct troupe_process_options {
     void *user;
 
     /* Descriptors handed over: the child has them in every start method, with
-     * the same numbers, and this process's are closed when the start has
-     * succeeded. The list is copied. */
+     * the same numbers, and this process's are closed, each once, when the
+     * start has succeeded. The list is copied. */
     const int *pass;
     size_t pass_count;
 
@@ -157,7 +162,8 @@ troupe_process_new(troupe_process **ret_process,
  *
  *   0           started
  *   -EINVAL     NULL
- *   -EBUSY      it has been started before
+ *   -EBUSY      it has been started before, or is the caller itself or its
+ *               parent
  *   -ESHUTDOWN  closed
  *   -EXDEV      made by another process
  *   -EPERM      this process is a daemon: it may have no children
@@ -184,8 +190,8 @@ troupe_process_new(troupe_process **ret_process,
  * other threads is logged once as a warning: whatever lock another thread
  * holds at that moment stays locked in the child.
  *
- * Killed inside: the child, if there is one already, ends before its target.
- * Python: Process.start().
+ * Killed inside: the child, if there is one already, ends before its target;
+ * what was declared for it is taken back. Python: Process.start().
  */
 TROUPE_API TROUPE_MUST_CHECK int troupe_process_start(troupe_process *process);
 
@@ -200,9 +206,10 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_process_start(troupe_process *process);
  *   -ESHUTDOWN  closed
  *   -ECHILD     not a child of the caller: another process's handle, or the
  *               caller itself
- *   -ENOMEM, -EUSERS, -EMFILE  this thread could not join the family
+ *   -ENOMEM, -EUSERS, -EMFILE, -ENFILE  this thread could not join the family
  *
- * With the handle of the parent it waits for the parent's end. Exact: a
+ * With the handle of the parent it waits for the parent's end, also of one in a
+ * pid namespace that cannot be seen from here (then within a second of it). Exact: a
  * grandchild that holds descriptors of the child does not delay it, signals
  * and other children do not disturb it. Several threads may wait. May be
  * called again after 0. Python: Process.join().
@@ -251,10 +258,10 @@ TROUPE_API int troupe_process_kill(troupe_process *process);
  *
  * 0: asked, or it has ended; -ESRCH: not started; -ESHUTDOWN: closed; -ECHILD:
  * neither a child nor the caller; -EINVAL; for the caller itself also -ENOMEM,
- * -EUSERS, -EMFILE, when it could not join the family. Never blocks;
+ * -EUSERS, -EMFILE, -ENFILE, when it could not join the family. Never blocks;
  * async-signal-safe for the caller itself when it has joined the family (any
  * troupe_stoppable_begin() does that), so that a handler of SIGTERM can make a
- * stop of it.
+ * stop of it: troupe_process_stop(troupe_process_current()).
  */
 TROUPE_API int troupe_process_stop(troupe_process *process);
 
@@ -265,8 +272,8 @@ TROUPE_API bool troupe_stop_requested(void);
 /*
  * Between these two every wait of the calling thread ends with -ECANCELED, with
  * nothing done, when this process has been asked to stop; at once or within
- * 50 ms. They nest. _begin: 0; -ENOMEM, -EUSERS, -EMFILE: this thread could
- * not join the family, and the section has not begun. _end without _begin does
+ * 50 ms. They nest. _begin: 0; -ENOMEM, -EUSERS, -EMFILE, -ENFILE: this thread
+ * could not join the family, and the section has not begun. _end without _begin does
  * nothing. Never block. A forked child is in no section.
  */
 TROUPE_API TROUPE_MUST_CHECK int troupe_stoppable_begin(void);
@@ -282,7 +289,8 @@ TROUPE_API const char *troupe_process_name(const troupe_process *process);
 
 /* Changes the name, in this process; a child that runs already does not
  * notice. Of the caller itself it changes what the family and the logs see.
- * The family keeps the first 63 bytes. 0; -EINVAL (NULL); -ENOMEM. */
+ * The family keeps the first 63 bytes. The handle keeps all that it was given:
+ * memory grows with each. 0; -EINVAL (NULL); -ENOMEM. Never blocks. */
 TROUPE_API int troupe_process_set_name(troupe_process *process,
                                        const char *name);
 
@@ -306,8 +314,10 @@ TROUPE_API int troupe_process_set_user(troupe_process *process, void *user);
  * goes with troupe_process_close() or _free(). Nothing can be read from it.
  *
  * 0; -ESRCH: not started; -ESHUTDOWN: closed; -ECHILD: not a child of the
- * caller, nor its parent; -EINVAL; -EMFILE, -ENFILE. Never blocks. Python:
- * Process.sentinel.
+ * caller, nor its parent; -EINVAL. For the parent, whose descriptor is opened
+ * when it is first asked for, also -EMFILE, -ENFILE, and -ENOTSUP: it lives in
+ * a pid namespace that cannot be seen from here, and only join and is_alive can
+ * tell. Never blocks. Python: Process.sentinel.
  */
 TROUPE_API int troupe_process_sentinel(troupe_process *process, int *ret_fd);
 
@@ -315,9 +325,10 @@ TROUPE_API int troupe_process_sentinel(troupe_process *process, int *ret_fd);
  * Gives up what the handle of an ended child holds; afterwards only name,
  * printed form, user pointer, close and free can be had of it.
  *
- * 0, also the second time; -EBUSY: the child runs, or it is the caller itself;
- * -ECHILD: another process's, or the parent; -EINVAL. Never blocks. Python:
- * Process.close().
+ * 0, also the second time, and for a handle that was never started: it cannot
+ * be afterwards. -EBUSY: the child runs or is being started, or it is the
+ * caller itself; -ECHILD: another process's, or the parent; -EINVAL. Never
+ * blocks. Python: Process.close().
  */
 TROUPE_API int troupe_process_close(troupe_process *process);
 
@@ -347,7 +358,8 @@ TROUPE_API size_t troupe_process_format(troupe_process *process, char *text,
  * The calling process: in a started child its own handle, with the name, the
  * daemon flag and the user pointer it was given, in any other process one that
  * is named "MainProcess". Belongs to the library. Never NULL, cannot fail,
- * never blocks.
+ * never blocks. Thread-safe; async-signal-safe, but for the first call of a
+ * process made by clone(2) itself.
  */
 TROUPE_API troupe_process *troupe_process_current(void);
 
@@ -381,6 +393,11 @@ TROUPE_API void troupe_process_list_free(troupe_process **children);
  *   - handlers that the process itself gave to atexit(3) run; a started child
  *     does not run those of its parent;
  *   - finalizers of priority 0 and above run, the highest first;
+ *   - if there are children: what the exiting thread still holds (locks, leases,
+ *     reservations) and the process's declarations as a producer or consumer
+ *     are given up as if it had died, so that no child waits for them in vain
+ *     (TROUPE_OWNER_DIED). What its other threads hold is theirs until the
+ *     process has ended;
  *   - daemon children get SIGTERM, and all children are waited for, without
  *     limit, as in Python;
  *   - the other finalizers run;

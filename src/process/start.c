@@ -217,6 +217,21 @@ check_passed(const troupe_process *p)
     return 0;
 }
 
+/* Each once: a number that was closed may be another thread's by then. */
+static void
+close_passed(const troupe_process *p)
+{
+    size_t i;
+    size_t k;
+
+    for (i = 0; i < p->pass_count; i++) {
+        for (k = 0; k < i && p->pass[k] != p->pass[i]; k++)
+            ;
+        if (k == i)
+            (void)close(p->pass[i]);
+    }
+}
+
 /* The side of the queue at that place of the handle's list. */
 static int
 queue_side(const troupe_process *p, size_t at)
@@ -283,7 +298,6 @@ start_member(troupe_process *p)
 int
 troupe_process_start(troupe_process *p)
 {
-    size_t i;
     int status;
 
     troupe__detail_clear();
@@ -298,8 +312,7 @@ troupe_process_start(troupe_process *p)
     if (status == 0)
         status = start_member(p);
     if (status == 0) {
-        for (i = 0; i < p->pass_count; i++)
-            (void)close(p->pass[i]);
+        close_passed(p);
         free(p->arg_copy);
         p->arg_copy = NULL;
     }

@@ -62,7 +62,7 @@ begin_anew(void)
     main_init(main);
     /* The parent's name, which this process may be told, lies in there. */
     processes.former = processes.current;
-    processes.epoch++;
+    troupe__store_relaxed(&processes.epoch, processes.epoch + 1);
     main->epoch = processes.epoch;
     /* release: is_current() looks without the lock. */
     troupe__store_release(&processes.current, main);
@@ -72,6 +72,13 @@ begin_anew(void)
     processes.to_look_at = NULL;
     processes.made = 0;
     processes.warned_threads = false;
+}
+
+/* This process knows that it is one of its own. */
+static void
+place_confirm(struct troupe__place *place)
+{
+    troupe__store_release(&place->epoch, processes.epoch);
 }
 
 static void
@@ -94,7 +101,7 @@ after_fork_child(void)
     if (processes.epoch != 0) {
         begin_anew();
         if (place != NULL)
-            place->epoch = processes.epoch;
+            place_confirm(place);
     }
     (void)pthread_mutex_unlock(&lock);
 }
@@ -118,7 +125,7 @@ troupe__processes_lock(void)
      * that runs no handlers. */
     if (place->epoch != processes.epoch || processes.epoch == 0) {
         begin_anew();
-        place->epoch = processes.epoch;
+        place_confirm(place);
     }
     return &processes;
 }
@@ -129,11 +136,20 @@ troupe__processes_unlock(void)
     (void)pthread_mutex_unlock(&lock);
 }
 
+/* Without the lock, for signal handlers, wherever it is known that no fork has
+ * gone unnoticed: then nobody changes what is read here but this process
+ * itself, before it runs any code of its user's. */
 troupe_process *
 troupe_process_current(void)
 {
+    const struct troupe__place *place = troupe__place_peek();
+    uint64_t epoch = troupe__load_relaxed(&processes.epoch);
     troupe_process *current;
 
+    /* acquire: pairs with the release in place_confirm(). */
+    if (epoch == 0 ||
+        (place != NULL && troupe__load_acquire(&place->epoch) == epoch))
+        return troupe__load_acquire(&processes.current);
     if (troupe__processes_lock() == NULL)
         return &processes.main;
     current = processes.current;

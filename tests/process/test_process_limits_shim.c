@@ -8,6 +8,7 @@
 
 #include <grp.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 static troupe_event *ran;
 
@@ -226,4 +227,97 @@ TEST(exit_code_that_nobody_knows_is_printed_so)
     troupe__shim_fault = NULL;
     CHECK(strstr(text, " stopped exitcode=unknown>") != NULL);
     troupe_process_free(p);
+}
+
+/* In place of the C library's: one that may have no room for a handler. */
+static bool no_room;
+
+static void
+call_handler(int status, void *handler)
+{
+    (void)status;
+    ((void (*)(void))(uintptr_t)handler)();
+}
+
+int
+atexit(void (*handler)(void))
+{
+    return no_room ? -1 : on_exit(call_handler, (void *)(uintptr_t)handler);
+}
+
+TEST(process_is_not_made_without_its_exit_handler)
+{
+    troupe_process *p = NULL;
+    unsigned i;
+
+    no_room = true;
+    for (i = 0; i < 2; i++) {
+        CHECK_RC(troupe_process_new(&p, NULL), -ENOMEM);
+        CHECK(p == NULL);
+    }
+    no_room = false;
+    CHECK_RC(troupe_process_new(&p, NULL), 0);
+    troupe_process_free(p);
+}
+
+/* One that counts how often a certain descriptor is closed. */
+static int watched = -1;
+static unsigned closed;
+
+int
+close(int fd)
+{
+    if (fd == watched)
+        closed++;
+    return (int)syscall(SYS_close, fd);
+}
+
+TEST(passed_descriptor_is_closed_once)
+{
+    troupe_process *p;
+    int ends[2];
+    int twice[3];
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    twice[0] = ends[1];
+    twice[1] = ends[0];
+    twice[2] = ends[1];
+    CHECK_RC(
+        troupe_process_new(&p, TROUPE_OPTIONS(troupe_process_options,
+                                              .pass = twice, .pass_count = 3)),
+        0);
+    watched = ends[1];
+    CHECK_RC(troupe_process_start(p), 0);
+    watched = -1;
+    CHECK_EQ(closed, 1u);
+    CHECK_EQ(process_finish(p), 0);
+}
+
+static bool asked;
+
+/* While the lock of the processes is held, as it can be when a signal comes. */
+static int
+ask_who_we_are(const char *call)
+{
+    if (strcmp(call, "pipe") == 0) {
+        asked = true;
+        CHECK_STR(troupe_process_name(troupe_process_current()), "MainProcess");
+        CHECK_RC(troupe_process_stop(troupe_process_current()), 0);
+    }
+    return 0;
+}
+
+TEST(current_process_can_be_asked_for_in_a_signal_handler)
+{
+    troupe_process *p;
+
+    p = process_new(child_returns, NUMBER(0), true);
+    CHECK_RC(troupe_stoppable_begin(), 0);
+    troupe_stoppable_end();
+    troupe__shim_fault = ask_who_we_are;
+    CHECK_RC(troupe_process_start(p), 0);
+    troupe__shim_fault = NULL;
+    CHECK(asked);
+    CHECK(troupe_stop_requested());
+    CHECK_EQ(process_finish(p), 0);
 }

@@ -13,6 +13,19 @@ struct scene {
     int rounds;
 };
 
+/* Runs a target until it is ready, asks it to stop, and looks how it ends. */
+static void
+check_stopped(int (*target)(void *), int code)
+{
+    struct scene *scene = SHARED(struct scene);
+    troupe_process *p = process_start(target, scene);
+
+    CHECK_RC(troupe_event_wait(&scene->ready, TROUPE_FOREVER), 0);
+    CHECK_RC(troupe_process_stop(p), 0);
+    CHECK_EQ(process_finish(p), code);
+    CHECK_RC(troupe_free(scene), 0);
+}
+
 static int
 child_polls(void *arg)
 {
@@ -60,13 +73,7 @@ child_waits_stoppably(void *arg)
 
 TEST(stop_ends_waits_in_stoppable_sections)
 {
-    struct scene *scene = SHARED(struct scene);
-    troupe_process *p = process_start(child_waits_stoppably, scene);
-
-    CHECK_RC(troupe_event_wait(&scene->ready, TROUPE_FOREVER), 0);
-    CHECK_RC(troupe_process_stop(p), 0);
-    CHECK_EQ(process_finish(p), 32);
-    CHECK_RC(troupe_free(scene), 0);
+    check_stopped(child_waits_stoppably, 32);
 }
 
 static int
@@ -90,18 +97,13 @@ child_joins_stoppably(void *arg)
 
 TEST(stop_ends_a_join)
 {
-    struct scene *scene = SHARED(struct scene);
-    troupe_process *p = process_start(child_joins_stoppably, scene);
-
-    CHECK_RC(troupe_event_wait(&scene->ready, TROUPE_FOREVER), 0);
-    CHECK_RC(troupe_process_stop(p), 0);
-    CHECK_EQ(process_finish(p), 33);
-    CHECK_RC(troupe_free(scene), 0);
+    check_stopped(child_joins_stoppably, 33);
 }
 
-TEST(join_stops_if_it_is_to)
+/* Ends only when it is stopped, by whoever joins it. */
+static troupe_process *
+start_endless(struct scene *scene)
 {
-    struct scene *scene = SHARED(struct scene);
     troupe_process *p;
 
     CHECK_RC(troupe_process_new(&p, TROUPE_OPTIONS(troupe_process_options,
@@ -110,21 +112,21 @@ TEST(join_stops_if_it_is_to)
                                                    .join_stops = true)),
              0);
     CHECK_RC(troupe_process_start(p), 0);
-    CHECK_EQ(process_finish(p), 31);
+    return p;
+}
+
+TEST(join_stops_if_it_is_to)
+{
+    struct scene *scene = SHARED(struct scene);
+
+    CHECK_EQ(process_finish(start_endless(scene)), 31);
     CHECK_RC(troupe_free(scene), 0);
 }
 
 static int
-child_leaves_a_stoppable_one(void *arg)
+child_leaves_an_endless_one(void *scene)
 {
-    troupe_process *p;
-
-    CHECK_RC(
-        troupe_process_new(&p, TROUPE_OPTIONS(troupe_process_options,
-                                              .target = child_polls, .arg = arg,
-                                              .join_stops = true)),
-        0);
-    CHECK_RC(troupe_process_start(p), 0);
+    (void)start_endless(scene);
     return 34;
 }
 
@@ -132,18 +134,16 @@ TEST(exit_stops_what_join_stops)
 {
     struct scene *scene = SHARED(struct scene);
 
-    CHECK_EQ(process_finish(process_start(child_leaves_a_stoppable_one, scene)),
+    CHECK_EQ(process_finish(process_start(child_leaves_an_endless_one, scene)),
              34);
     CHECK_RC(troupe_free(scene), 0);
 }
-
-static troupe_process *self;
 
 static void
 stop_on_signal(int signo)
 {
     (void)signo;
-    (void)troupe_process_stop(self);
+    (void)troupe_process_stop(troupe_process_current());
 }
 
 static int
@@ -152,7 +152,6 @@ child_makes_a_stop_of_sigterm(void *arg)
     struct sigaction action = {.sa_handler = stop_on_signal};
     struct scene *scene = arg;
 
-    self = troupe_process_current();
     CHECK_RC(troupe_stoppable_begin(), 0);
     CHECK_EQ(sigaction(SIGTERM, &action, NULL), 0);
     CHECK_RC(troupe_event_set(&scene->ready), 0);
@@ -218,11 +217,5 @@ child_exits_when_stopped(void *arg)
 
 TEST(exit_waits_for_children_though_asked_to_stop)
 {
-    struct scene *scene = SHARED(struct scene);
-    troupe_process *p = process_start(child_exits_when_stopped, scene);
-
-    CHECK_RC(troupe_event_wait(&scene->ready, TROUPE_FOREVER), 0);
-    CHECK_RC(troupe_process_stop(p), 0);
-    CHECK_EQ(process_finish(p), 36);
-    CHECK_RC(troupe_free(scene), 0);
+    check_stopped(child_exits_when_stopped, 36);
 }
