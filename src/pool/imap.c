@@ -30,7 +30,8 @@ _Static_assert(sizeof(troupe_result) == 56, "no padding at the end");
  */
 struct troupe_imap {
     troupe_imap *next;                    /* lock */
-    struct troupe__pool_control *control; /* NULL: the pool was freed */
+    struct troupe__pool_control *control; /* NULL: the pool was freed, or: */
+    bool ended;                           /* the end was told */
     struct troupe__member_ref member;     /* of the creator */
     struct troupe__stream *stream;
     unsigned place;
@@ -549,6 +550,35 @@ has_news(void *arg)
     return found_any(imap);
 }
 
+/* Takes the job from the pool. Lock held. */
+static void
+detach(struct troupe__thread *self, troupe_imap *imap)
+{
+    struct troupe__pool_control *control = imap->control;
+    troupe_imap **link;
+
+    for (link = &control->streams; *link != imap; link = &(*link)->next)
+        ;
+    *link = imap->next;
+    imap->control = NULL;
+    troupe__pool_job_end(control, self, imap->place);
+}
+
+/* Everything was given out. A closed pool may end now, whenever the iterator
+ * is freed. */
+static int
+finish(struct troupe__thread *self, troupe_imap *imap)
+{
+    struct troupe__pool_control *control = imap->control;
+
+    (void)troupe__ticker_tick(&imap->ticker, true);
+    imap->ended = true;
+    (void)pthread_mutex_lock(&control->lock);
+    detach(self, imap);
+    (void)pthread_mutex_unlock(&control->lock);
+    return imap->source_status;
+}
+
 static int
 next(struct troupe__thread *self, troupe_imap *imap, troupe_result *result,
      troupe_deadline deadline)
@@ -571,10 +601,8 @@ next(struct troupe__thread *self, troupe_imap *imap, troupe_result *result,
             (void)troupe__ticker_tick(&imap->ticker, false);
             return 0;
         }
-        if (imap->given == imap->taken && imap->source_status != 0) {
-            (void)troupe__ticker_tick(&imap->ticker, true);
-            return imap->source_status;
-        }
+        if (imap->given == imap->taken && imap->source_status != 0)
+            return finish(self, imap);
         status = troupe__crew_wait(control, self, deadline, &imap->ticker,
                                    has_news, imap);
         if (status < 0)
@@ -612,6 +640,8 @@ troupe_imap_next(troupe_imap *imap, troupe_result *ret_result,
     self = enter(imap, &status);
     if (self == NULL)
         return status;
+    if (imap->ended)
+        return imap->source_status;
     if (imap->control == NULL)
         return troupe__detail(-EINVAL, "the pool was freed");
     return next(self, imap, ret_result, deadline);
@@ -630,6 +660,8 @@ troupe_imap_take(troupe_imap *imap, void **ret_data)
     self = enter(imap, &status);
     if (self == NULL)
         return status;
+    if (imap->ended)
+        return -ENOENT;
     if (imap->control == NULL)
         return troupe__detail(-EINVAL, "the pool was freed");
     if (imap->given_slot == NO_SLOT || imap->kept)
@@ -677,7 +709,6 @@ troupe_imap_free(troupe_imap *imap)
 {
     struct troupe__pool_control *control;
     struct troupe__thread *self;
-    troupe_imap **link;
     int status;
 
     if (imap == NULL)
@@ -692,10 +723,7 @@ troupe_imap_free(troupe_imap *imap)
         troupe__store_seq_cst(&imap->stream->job.cancelled, 1u);
         cancel_ready(imap);
         troupe__crew_kill(control, self, runs_here, imap->stream);
-        for (link = &control->streams; *link != imap; link = &(*link)->next)
-            ;
-        *link = imap->next;
-        troupe__pool_job_end(control, self, imap->place);
+        detach(self, imap);
         troupe__crew_look(control, self);
         (void)pthread_mutex_unlock(&control->lock);
     }

@@ -22,12 +22,11 @@ number_next(void *arg, troupe_item *ret_item)
         return n->status != 0 ? n->status : TROUPE_END;
     if (n->window != 0)
         CHECK_LT(n->next - n->given, n->window);
-    ret_item->data = &n->next;
     ret_item->size = sizeof(n->next);
     ret_item->user = ~n->next;
-    /* The data is copied before the next call, so this cannot be done yet. */
+    /* The data is copied before the next call. */
+    ret_item->data = memcpy(&n[1], &n->next, sizeof(n->next));
     n->next++;
-    ret_item->data = memcpy(&n[1], &(uint64_t){n->next - 1}, sizeof(uint64_t));
     return 0;
 }
 
@@ -55,6 +54,18 @@ double_it(troupe_task *task, void *context)
     CHECK(!troupe_task_cancelled(task));
     value *= 2;
     return troupe_task_return(task, &value, sizeof(value));
+}
+
+/* A stream of them, with a window of the library's choice. */
+static troupe_imap *
+doubles_begin(troupe_pool *pool, struct numbers *n)
+{
+    troupe_imap *it = NULL;
+
+    CHECK_RC(
+        troupe_pool_imap_unordered(&it, pool, double_it, number_next, n, NULL),
+        0);
+    return it;
 }
 
 static void
@@ -266,13 +277,11 @@ TEST(stream_gives_small_values_away_as_copies)
 {
     troupe_pool *pool = pool_new(1);
     struct numbers *n = numbers_new(3);
-    troupe_imap *it = NULL;
+    troupe_imap *it;
     troupe_result result;
     void *kept[3];
 
-    CHECK_RC(
-        troupe_pool_imap_unordered(&it, pool, double_it, number_next, n, NULL),
-        0);
+    it = doubles_begin(pool, n);
     for (size_t i = 0; i < 3; i++) {
         CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), 0);
         CHECK_RC(troupe_imap_take(it, &kept[result.index]), 0);
@@ -468,13 +477,11 @@ TEST(stream_ends_with_the_error_of_its_source_after_all_results)
 {
     troupe_pool *pool = pool_new(2);
     struct numbers *n = numbers_new(100);
-    troupe_imap *it = NULL;
+    troupe_imap *it;
     troupe_result result;
 
     n->status = -EIO;
-    CHECK_RC(
-        troupe_pool_imap_unordered(&it, pool, double_it, number_next, n, NULL),
-        0);
+    it = doubles_begin(pool, n);
     for (int i = 0; i < 100; i++)
         CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), 0);
     CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), -EIO);
@@ -541,17 +548,27 @@ wait_for_event(troupe_task *task, void *context)
     return troupe_task_return(task, "late", 4);
 }
 
+/* A stream whose tasks set the first event and wait for the second. */
+static troupe_imap *
+waiting_begin(troupe_pool *pool, struct numbers *n, troupe_event *events)
+{
+    troupe_imap *it = NULL;
+
+    CHECK_RC(troupe_pool_imap_unordered(
+                 &it, pool, wait_for_event, number_next, n,
+                 IMAP_OPTIONS(.context = events, .window = 10)),
+             0);
+    return it;
+}
+
 TEST(stream_waits_no_longer_than_it_is_told)
 {
     troupe_pool *pool = pool_new(2);
     troupe_event *events = shared_new(2 * sizeof(*events));
     struct numbers *n = numbers_new(5);
-    troupe_imap *it = NULL;
+    troupe_imap *it = waiting_begin(pool, n, events);
     troupe_result result;
 
-    CHECK_RC(troupe_pool_imap_unordered(&it, pool, wait_for_event, number_next,
-                                        n, IMAP_OPTIONS(.context = events)),
-             0);
     CHECK_RC(troupe_imap_next(it, &result, TROUPE_NOW), -ETIMEDOUT);
     CHECK_RC(troupe_imap_next(it, &result, troupe_after(0.01)), -ETIMEDOUT);
     CHECK_RC(troupe_event_set(&events[1]), 0);
@@ -571,12 +588,9 @@ TEST(stream_given_up_leaves_the_pool_usable_and_reads_no_item_more)
     troupe_pool *pool = pool_new(2);
     troupe_event *events = shared_new(2 * sizeof(*events));
     struct numbers *n = numbers_new(100);
-    troupe_imap *it = NULL;
+    troupe_imap *it = waiting_begin(pool, n, events);
     uint64_t results[10];
 
-    CHECK_RC(troupe_pool_imap_unordered(&it, pool, wait_for_event, number_next,
-                                        n, IMAP_OPTIONS(.context = events)),
-             0);
     CHECK_RC(troupe_event_wait(&events[0], TROUPE_FOREVER), 0);
     CHECK_RC(troupe_imap_free(it), 0);
     CHECK_RC(troupe_free(events), 0);
@@ -591,9 +605,7 @@ TEST(stream_given_up_leaves_the_pool_usable_and_reads_no_item_more)
         struct numbers *more = numbers_new(20);
         troupe_result result;
 
-        CHECK_RC(troupe_pool_imap_unordered(&it, pool, double_it, number_next,
-                                            more, NULL),
-                 0);
+        it = doubles_begin(pool, more);
         for (int k = 0; k < i % 20; k++)
             CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), 0);
         CHECK_RC(troupe_imap_free(it), 0);
@@ -608,16 +620,12 @@ TEST(terminate_cancels_what_a_stream_has_left)
     troupe_pool *pool = pool_new(2);
     troupe_event *events = shared_new(2 * sizeof(*events));
     struct numbers *n = numbers_new(1000);
-    troupe_imap *it = NULL;
+    troupe_imap *it = waiting_begin(pool, n, events);
     troupe_result result;
     unsigned cancelled = 0;
     unsigned begun = 0;
     int status;
 
-    CHECK_RC(troupe_pool_imap_unordered(
-                 &it, pool, wait_for_event, number_next, n,
-                 IMAP_OPTIONS(.context = events, .window = 10)),
-             0);
     CHECK_RC(troupe_event_wait(&events[0], TROUPE_FOREVER), 0);
     CHECK_RC(troupe_pool_terminate(pool), 0);
     while ((status = troupe_imap_next(it, &result, TROUPE_FOREVER)) == 0) {
@@ -658,16 +666,37 @@ TEST(stream_of_a_closed_pool_goes_on_to_its_end)
     free(n);
 }
 
+TEST(drained_stream_keeps_no_closed_pool_from_ending)
+{
+    troupe_pool *pool = pool_new(2);
+    struct numbers *n = numbers_new(50);
+    troupe_imap *it;
+    troupe_result result;
+    unsigned results = 0;
+    void *data;
+
+    it = doubles_begin(pool, n);
+    while (troupe_imap_next(it, &result, TROUPE_FOREVER) == 0)
+        results++;
+    CHECK_EQ(results, 50u);
+    CHECK_RC(troupe_pool_close(pool), 0);
+    CHECK_RC(troupe_pool_join(pool, TROUPE_FOREVER), 0);
+    CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), TROUPE_END);
+    CHECK_RC(troupe_imap_take(it, &data), -ENOENT);
+    CHECK_RC(troupe_pool_free(pool), 0);
+    CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), TROUPE_END);
+    CHECK_RC(troupe_imap_free(it), 0);
+    free(n);
+}
+
 TEST(iterator_outlives_its_pool_only_to_be_freed)
 {
     troupe_pool *pool = pool_new(2);
     struct numbers *n = numbers_new(500);
-    troupe_imap *it = NULL;
+    troupe_imap *it;
     troupe_result result;
 
-    CHECK_RC(
-        troupe_pool_imap_unordered(&it, pool, double_it, number_next, n, NULL),
-        0);
+    it = doubles_begin(pool, n);
     CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), 0);
     CHECK_RC(troupe_pool_free(pool), 0);
     CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), -EINVAL);
