@@ -66,6 +66,10 @@
  * They are daemons (without children of their own), ignore SIGINT, so that the
  * creator decides what a Ctrl-C means, and have SIGTERM at its default.
  *
+ * A worker that dies is replaced at once, as often as it happens. Where several
+ * die in a row before they took a task, the next one is started later and later,
+ * up to a second apart; after ten seconds of that the calls that wait say so.
+ *
  * Nothing here may be called in a signal handler. -EINVAL for a NULL pool and
  * for an address that is not a pool; -ENOMEM, -EUSERS or -EMFILE when the
  * calling thread could not join the family.
@@ -141,11 +145,15 @@ TROUPE_API int troupe_pool_terminate(troupe_pool *pool);
 
 /*
  * Waits until the workers have ended; after troupe_pool_close() or _terminate().
- * Work that a closed pool still has is done meanwhile.
+ * Work that a closed pool still has is done meanwhile: maps that other threads
+ * wait for, and iterators, until another thread has taken their last result or
+ * freed them.
  *
  *   0           they have
  *   -EBUSY      neither closed nor terminated
  *   -ETIMEDOUT, -ECANCELED (asked to stop, in a stoppable section), -EXDEV
+ *   -EAGAIN, -ENOMEM, ..., -TROUPE_EWORKERLOST  no worker is to be had for the
+ *               work that is left, as for troupe_pool_map()
  *
  * Python: join(), with a deadline.
  */
@@ -251,10 +259,13 @@ typedef struct troupe_map_options {
  *   -EINVAL               function NULL, too many tasks, an array without its
  *                         size, sizes that overflow
  *   -EFAULT               .context is neither in the heap nor has a size
+ *   -EBUSY                64 maps and iterators are in use
  *   -E2BIG, -EXDEV, -ENOMEM
- *   -EAGAIN, -ENOMEM, ... after some tasks have run: every worker has died, and
- *                         none could be started for ten seconds; the rest is
- *                         cancelled
+ *   -EAGAIN, -ENOMEM, ... every worker has died, and none could be started for
+ *                         ten seconds; what has not ended is cancelled
+ *   -TROUPE_EWORKERLOST   for ten seconds all workers have died before they
+ *                         took a task, whatever was started in their place;
+ *                         what has not ended is cancelled
  *
  * Elements of `results` whose task did not yield a value are zeroed. Tasks run
  * in no particular order, begun in about the order of items. What was written
@@ -263,7 +274,7 @@ typedef struct troupe_map_options {
  *
  * Each worker takes a share of what is left, the smaller the less there is, and
  * takes over half of another's when it has none: long tasks among short ones
- * leave nobody idle. An empty task costs some 20 ns.
+ * leave nobody idle. An empty task costs about 10 ns of a worker's time.
  *
  * Python: map(), and starmap() with items that are structs.
  */
@@ -384,6 +395,8 @@ typedef struct troupe_result {
  *   -EXDEV        not the creator
  *   -EAGAIN, -ENOMEM, ...   no worker lives and none could be started for ten
  *                 seconds; may be tried again
+ *   -TROUPE_EWORKERLOST   for ten seconds all workers have died before they
+ *                 took a task; may be tried again
  *   what the source returned, after all results, and from then on
  *   what the copying of an item returned (-ENOMEM), likewise
  */

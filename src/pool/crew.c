@@ -21,7 +21,8 @@
 #define DYING_BOUND (10 * TROUPE__MS)
 /* When to try again after a start has failed. */
 #define RETRY (100 * TROUPE__MS)
-/* When to give up while there is no worker at all. */
+/* When to give up while no worker is to be had, or none lives long enough to
+ * take a task. */
 #define GIVE_UP (10 * TROUPE__SECOND)
 /* Deaths in a row of workers that have done nothing: from here on the next one
  * is started later and later. */
@@ -90,7 +91,9 @@ troupe__crew_fill(struct troupe__pool_control *control)
         if (crew->start_at <= now && first_error == 0) {
             first_error = start(control, i);
             if (first_error == 0) {
-                control->failing_since = 0;
+                /* One that can be started may still die at once. */
+                if (control->useless < USELESS)
+                    control->failing_since = 0;
                 continue;
             }
             control->start_error = first_error;
@@ -103,6 +106,31 @@ troupe__crew_fill(struct troupe__pool_control *control)
                                       : troupe__time_add(now, RETRY));
     }
     return first_error;
+}
+
+/* One more worker has died before it did anything: whatever killed it will do
+ * so again. The machine is not to be kept busy with that, and who waits is to
+ * be told in the end. Returns when to start the next one. */
+static int64_t
+useless_death(struct troupe__pool_control *control)
+{
+    int64_t now = troupe__clock_now();
+    uint32_t power;
+
+    if (now - control->useless_at > GIVE_UP) {
+        control->useless = 0; /* another trouble than the last */
+        control->failing_since = 0;
+    }
+    control->useless_at = now;
+    if (++control->useless < USELESS)
+        return 0;
+    control->start_error = -TROUPE_EWORKERLOST;
+    if (control->failing_since == 0)
+        control->failing_since = now;
+    power = control->useless - USELESS;
+    if (power > LONGEST_BACK_OFF)
+        power = LONGEST_BACK_OFF;
+    return troupe__time_add(now, TROUPE__MS << power);
 }
 
 /* The worker in a place has ended, and its process is gone: settles it and
@@ -139,21 +167,11 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     }
     troupe__store_relaxed(&pool->tasks_ended,
                           pool->tasks_ended + worker->ended);
-    /* Whoever dies before it has done anything will do so again: do not keep
-     * the machine busy with that. */
+    crew->start_at = 0;
     if (useless && pool->tasks_interrupted == interrupted)
-        control->useless++;
+        crew->start_at = useless_death(control);
     else
         control->useless = 0;
-    crew->start_at = 0;
-    if (control->useless >= USELESS) {
-        uint32_t power = control->useless - USELESS;
-
-        if (power > LONGEST_BACK_OFF)
-            power = LONGEST_BACK_OFF;
-        crew->start_at =
-            troupe__time_add(troupe__clock_now(), TROUPE__MS << power);
-    }
     troupe__store_relaxed(&worker->ended, UINT64_C(0));
     troupe__store_relaxed(&worker->busy, 0u);
     troupe__store_relaxed(&worker->left, 0u);
@@ -304,6 +322,24 @@ collect(const struct troupe__pool_control *control, uint64_t *owners)
     return count;
 }
 
+/* Whether some worker can be expected to go on with the work. Where they die as
+ * soon as they are started, one must have proved it. */
+static bool
+has_hands(const struct troupe__pool_control *control)
+{
+    const troupe_pool *pool = control->pool;
+    uint32_t i;
+
+    if (control->useless < USELESS)
+        return pool->alive != 0;
+    for (i = 0; i < pool->processes; i++)
+        if (control->crew[i].process != NULL &&
+            (troupe__load_relaxed(&pool->workers[i].busy) != 0 ||
+             troupe__load_relaxed(&pool->workers[i].ended) != 0))
+            return true;
+    return false;
+}
+
 /* Whether workers are wanted and cannot be had, and the caller, who waits since
  * `begun`, has seen that for long enough. */
 static int
@@ -311,9 +347,9 @@ hopeless(const struct troupe__pool_control *control, int64_t begun)
 {
     int64_t since = control->failing_since;
 
-    if (control->pool->alive != 0 || since == 0 ||
-        control->pool->state == TROUPE__POOL_TERMINATED ||
-        troupe__clock_now() - (since > begun ? since : begun) < GIVE_UP)
+    if (since == 0 || control->pool->state == TROUPE__POOL_TERMINATED ||
+        troupe__clock_now() - (since > begun ? since : begun) < GIVE_UP ||
+        has_hands(control))
         return 0;
     return control->start_error;
 }

@@ -41,12 +41,15 @@ struct troupe__pool_control {
     pthread_mutex_t lock;
     char name[32];
     struct troupe__crew *crew;
-    uint64_t made;         /* workers, for their names */
-    uint32_t useless;      /* deaths in a row before anything was done */
-    bool dying;            /* a worker is dead, its process not yet gone */
-    int start_error;       /* of the last start */
-    int64_t failing_since; /* since when no start has succeeded; 0: it has */
-    int64_t look_at;       /* when to look again, whatever is heard */
+    uint64_t made;      /* workers, for their names */
+    uint32_t useless;   /* deaths in a row before anything was done */
+    bool dying;         /* a worker is dead, its process not yet gone */
+    int64_t useless_at; /* the last of those deaths */
+    /* Why there are no workers, and since when: no start has succeeded, or
+     * those who were started died at once. 0: there are. */
+    int start_error;
+    int64_t failing_since;
+    int64_t look_at; /* when to look again, whatever is heard */
     struct troupe__map *maps;
     troupe_imap *streams;
 };

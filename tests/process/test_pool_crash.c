@@ -811,3 +811,52 @@ TEST_TIMEOUT(each_of_many_workers_may_die_in_its_task, 60)
     pool_finish(pool);
     CHECK_RC(troupe_free(s), 0);
 }
+
+/* Every process that is forked dies at once. */
+static bool forks_die;
+
+static void
+die_if_told(void)
+{
+    if (forks_die)
+        _exit(99);
+}
+
+static int
+task_lives(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    (void)context;
+    return 0;
+}
+
+TEST_TIMEOUT(work_ends_when_workers_die_before_they_take_any, 120)
+{
+    troupe_pool *pool = pool_new(2);
+    troupe_map_report report = report_new();
+    troupe_pool_worker workers[2];
+
+    CHECK_EQ(pthread_atfork(NULL, NULL, die_if_told), 0);
+    CHECK_RC(troupe_pool_map(pool, task_lives, NULL, 10, 0, NULL, 0, NULL,
+                             TROUPE_FOREVER),
+             0);
+    CHECK_RC(troupe_pool_workers(pool, workers, 2, NULL), 0);
+    forks_die = true;
+    CHECK_EQ(kill(workers[0].pid, SIGKILL), 0);
+    CHECK_EQ(kill(workers[1].pid, SIGKILL), 0);
+    CHECK_RC(
+        troupe_pool_map(pool, task_lives, NULL, 10, 0, NULL, 0,
+                        MAP_OPTIONS(.retries = UINT32_MAX, .report = &report),
+                        TROUPE_FOREVER),
+        -TROUPE_EWORKERLOST);
+    CHECK_EQ(report.values + report.cancelled, 10u);
+    CHECK_EQ(report.lost, 0u);
+    CHECK_RC(report.first_status, -ECANCELED);
+    /* It was not the pool's fault. */
+    forks_die = false;
+    CHECK_RC(troupe_pool_map(pool, task_lives, NULL, 10, 0, NULL, 0, NULL,
+                             TROUPE_FOREVER),
+             0);
+    pool_finish(pool);
+}
