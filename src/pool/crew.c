@@ -64,6 +64,7 @@ start(struct troupe__pool_control *control, uint32_t index)
     control->crew[index].process = process;
     control->crew[index].killed = false;
     troupe__store_relaxed(&pool->alive, pool->alive + 1);
+    troupe_log(TROUPE_LOG_DEBUG, "added worker");
     return 0;
 }
 
@@ -153,6 +154,7 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     struct troupe__map *map;
     troupe_imap *imap;
 
+    troupe_log(TROUPE_LOG_DEBUG, "cleaning up worker %u", (unsigned)index);
     for (map = control->maps; map != NULL; map = map->next)
         troupe__map_settle(control, map, &dead);
     for (imap = control->streams; imap != NULL;

@@ -9,6 +9,8 @@
 #include "heap/slot.h"
 #include "os/processors.h"
 
+#include <troupe/log.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,6 +233,7 @@ troupe_pool_close(troupe_pool *pool)
     control = troupe__pool_enter(pool, &self, &status);
     if (control == NULL)
         return status;
+    troupe_log(TROUPE_LOG_DEBUG, "closing pool");
     (void)pthread_mutex_lock(&control->lock);
     state_raise(control, TROUPE__POOL_CLOSED);
     (void)pthread_mutex_unlock(&control->lock);
@@ -263,6 +266,7 @@ troupe_pool_terminate(troupe_pool *pool)
     control = troupe__pool_enter(pool, &self, &status);
     if (control == NULL)
         return status;
+    troupe_log(TROUPE_LOG_DEBUG, "terminating pool");
     (void)pthread_mutex_lock(&control->lock);
     terminate(control);
     (void)pthread_mutex_unlock(&control->lock);
@@ -285,6 +289,7 @@ troupe_pool_join(troupe_pool *pool, troupe_deadline deadline)
     control = troupe__pool_enter(pool, &self, &status);
     if (control == NULL)
         return status;
+    troupe_log(TROUPE_LOG_DEBUG, "joining pool");
     if (troupe__load_acquire(&pool->state) == TROUPE__POOL_OPEN)
         return troupe__detail(-EBUSY, "the pool is neither closed nor "
                                       "terminated");

@@ -8,6 +8,8 @@
 #include "heap/wait.h"
 #include "os/clock.h"
 
+#include <troupe/log.h>
+
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -208,6 +210,8 @@ troupe__worker_main(void *place)
             idle(self, pool, worker, submitted) < 0)
             return 1;
     }
+    troupe_log(TROUPE_LOG_DEBUG, "worker exiting after %llu tasks",
+               (unsigned long long)worker->ended);
     troupe__store_release(&worker->left, 1u);
     return 0;
 }

@@ -347,3 +347,51 @@ TEST(log_warns_once_of_a_start_with_threads)
     CHECK(strstr(text, "is multi-threaded") != NULL);
     CHECK(end != NULL && end[1] == '\0');
 }
+
+static int
+number_is_fine(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    (void)context;
+    return 0;
+}
+
+/* One worker at a time, so that the lines have one order. */
+static void
+pool_scene(void)
+{
+    troupe_pool_options one = {.size = sizeof(one), .processes = 1};
+    troupe_pool *pool;
+
+    troupe_log_to_stderr(TROUPE_LOG_DEBUG);
+    CHECK_RC(troupe_pool_new(&pool, &one), 0);
+    CHECK_RC(troupe_pool_map(pool, number_is_fine, NULL, 3, 0, NULL, 0, NULL,
+                             TROUPE_FOREVER),
+             0);
+    CHECK_RC(troupe_pool_close(pool), 0);
+    CHECK_RC(troupe_pool_join(pool, TROUPE_FOREVER), 0);
+    CHECK_RC(troupe_pool_free(pool), 0);
+    CHECK_RC(troupe_pool_new(&pool, &one), 0);
+    CHECK_RC(troupe_pool_terminate(pool), 0);
+    CHECK_RC(troupe_pool_free(pool), 0);
+}
+
+TEST(log_tells_of_pools_as_python)
+{
+    static const char *const lines[] = {
+        "[DEBUG/MainProcess] added worker\n",
+        "[DEBUG/MainProcess] closing pool\n",
+        "[DEBUG/MainProcess] joining pool\n",
+        "[DEBUG/PoolWorker-1] worker exiting after 3 tasks\n",
+        "[DEBUG/MainProcess] cleaning up worker 0\n",
+        "[DEBUG/MainProcess] terminating pool\n",
+    };
+    const char *text = stderr_of(pool_scene);
+    unsigned i;
+
+    for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        if (strstr(text, lines[i]) == NULL)
+            FAIL("no '%s' in '%s'", lines[i], text);
+    CHECK(strstr(text, "was lost") == NULL);
+}
