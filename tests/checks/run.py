@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Tests the check scripts: each must find what it is there for.
+"""Tests the check scripts: each must find what it is there for, and what
+./dev check adds up must be the sum.
 
 A miniature project that breaks no rule is written to a scratch folder with
 the real scripts in it. Then one rule after the other is broken, and the
@@ -381,6 +382,45 @@ def failed_saying(output, words):
     return any(words in text for text in failed)
 
 
+# How scripts/check.sh counts: what a program said of its tests (or nothing),
+# how it ended for ctest, and what comes out: passed, failed, skipped.
+ACCOUNTS = [
+    ("5 0 1", "run", "5 0 1"),
+    ("4 1 0", "fail", "4 1 0"),
+    ("5 0 0", "fail", "5 1 0"),  # it died after its last word
+    ("4 1 0", "run", "4 2 0"),  # it failed and denies it
+    (None, "run", "1 0 0"),
+    (None, "fail", "0 1 0"),
+    (None, "disabled", "0 0 1"),
+]
+
+
+def check_accounts(scratch):
+    """Runs the function account() of check.sh alone."""
+    with open(os.path.join(TOP, "scripts/check.sh"), encoding="utf-8") as file:
+        function = re.search(r"^account\(\) \{\n.*?^\}\n", file.read(),
+                             re.M | re.S).group()
+    report, junit = "", ""
+    for number, (said, status, _) in enumerate(ACCOUNTS):
+        name = "unit/test_%d" % number
+        if said:
+            report += "count %s %s\n" % (name, said)
+            report += "fail %s some_test: count 9 9 9\n" % name
+        junit += '<testcase name="%s" classname="x" status="%s"/>\n' % (
+            name, status)
+    write(scratch, "report", report)
+    write(scratch, "junit.xml", junit)
+    done = subprocess.run(["sh", "-c", function + "account conf report "
+                           "junit.xml"], cwd=scratch, capture_output=True,
+                          text=True)
+    lines = done.stdout.splitlines()
+    for number, (said, status, counts) in enumerate(ACCOUNTS):
+        wanted = "unit conf " + counts
+        got = lines[number] if number < len(lines) else "nothing"
+        verdict(got == wanted, "accounts: %s and %s are %s" % (
+            said, status, counts), got + "\n" + done.stderr)
+
+
 def main():
     # the folder goes also when somebody ends this
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -394,6 +434,7 @@ def main():
             last = output.splitlines()[-1]
             verdict(status == 0 and " 0 failed" in last,
                     "%s: nothing to find" % kind, output)
+        check_accounts(scratch)
         for number, (path, old, new, kind, words) in enumerate(BROKEN):
             folder = os.path.join(scratch, str(number))
             make_project(folder, (path, old, new))
