@@ -109,6 +109,8 @@ troupe_event_wait(troupe_event *event, troupe_deadline deadline)
 
     if (!valid(event))
         return -EINVAL;
+    /* acquire, here and after a sleep: pairs with the set, so that what was
+     * written before it is seen. */
     word = troupe__load_acquire(&event->word_);
     if (word & SET)
         return 0;
@@ -133,11 +135,16 @@ troupe_event_wait(troupe_event *event, troupe_deadline deadline)
         word = troupe__load_acquire(&event->word_);
     }
     troupe__wait_end(&wait);
-    if (status == -ETIMEDOUT &&
-        troupe__doorbell_looked(self, &event->pollers_)) {
+    if (status == -ETIMEDOUT) {
+        bool told = troupe__doorbell_looked(self, &event->pollers_);
+
+        /* It may have been set after the last look and before the clock was
+         * read: this thread may have lost its processor in between. seq_cst:
+         * after the arming of the bell, see sync/doorbell.h. */
         word = troupe__load_seq_cst(&event->word_);
         if ((word & SET) || COUNT(word) != count) {
-            troupe__doorbell_again(self, &event->pollers_);
+            if (told)
+                troupe__doorbell_again(self, &event->pollers_);
             status = 0;
         }
     }

@@ -58,6 +58,48 @@ fail(const char *call, int error)
     troupe__shim_fault = fail_one;
 }
 
+/* Sets an event when the library is about to touch `pulse_at`. */
+static troupe_event *pulsed;
+static const volatile void *pulse_at;
+static bool pulse_stays;
+
+static void
+pulse(const volatile void *address)
+{
+    if (address != pulse_at)
+        return;
+    pulse_at = NULL;
+    CHECK_RC(troupe_event_set(pulsed), 0);
+    if (!pulse_stays)
+        CHECK_RC(troupe_event_clear(pulsed), 0);
+}
+
+/* The request to stop is looked at after the event and before the clock: it
+ * stands for a thread that loses its processor there. */
+TEST(wait_event_set_between_the_last_look_and_the_deadline_counts)
+{
+    static const troupe_deadline deadlines[] = {TROUPE_NOW, -1, 1};
+    struct troupe__thread *self;
+
+    (void)unit_slot();
+    self = troupe__thread_self;
+    self->stoppable = 1;
+    troupe__shim_atomic_hook = pulse;
+    for (size_t i = 0; i < 2 * sizeof(deadlines) / sizeof(deadlines[0]); i++) {
+        struct shared *s = new_shared();
+
+        pulsed = &s->event;
+        pulse_stays = i % 2 != 0;
+        pulse_at = &troupe__member_at(self->member - 1)->stop;
+        CHECK_RC(troupe_event_wait(&s->event, deadlines[i / 2]), 0);
+        CHECK(pulse_at == NULL);
+        CHECK_EQ(troupe_event_is_set(&s->event), pulse_stays);
+        CHECK_EQ(self->slot->wait_kind, 0u);
+    }
+    troupe__shim_atomic_hook = NULL;
+    self->stoppable = 0;
+}
+
 struct waiter {
     struct shared *s;
     int error;
