@@ -138,25 +138,28 @@ cell_clear(struct poller *cell, uint64_t member)
     (void)troupe__cas_seq_cst(&cell->member, &member, UINT64_C(0));
 }
 
+/* Async-signal-safe: leaves errno alone, and leaves the cells of the dead to
+ * recovery and to who needs a cell. Such a cell is rung once at most, for ringing
+ * disarms it. */
 void
 troupe__doorbell_ring(const uint64_t *home)
 {
     struct pollers *table = table_at(troupe__load_acquire(home));
+    int saved = errno;
     unsigned i;
 
     for (; table != NULL; table = table_at(troupe__load_acquire(&table->next)))
         for (i = 0; i < POLLERS; i++) {
             struct poller *cell = &table->cells[i];
-            uint64_t member = troupe__load_acquire(&cell->member);
 
-            if (member == 0 || troupe__load_seq_cst(&cell->armed) == 0 ||
+            if (troupe__load_acquire(&cell->member) == 0 ||
+                troupe__load_seq_cst(&cell->armed) == 0 ||
                 troupe__exchange_seq_cst(&cell->armed, 0u) == 0)
                 continue;
             /* Killed here: the poller watches us. */
-            if (ring(troupe__load_acquire(&cell->name)) == -ECONNREFUSED &&
-                troupe__member_dead(word_member(member)))
-                cell_clear(cell, member);
+            (void)ring(troupe__load_acquire(&cell->name));
         }
+    errno = saved;
 }
 
 /* The rest, up to the functions of the header, runs under polling.lock. */

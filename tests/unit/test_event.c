@@ -3,6 +3,9 @@
 
 #include <troupe/event.h>
 
+#include "sync/doorbell.h"
+
+#include <sys/resource.h>
 #include <sys/time.h>
 
 struct shared {
@@ -322,6 +325,36 @@ TEST(event_set_in_a_handler_of_a_process_that_never_called_the_library)
     await_sleepers(s, 1);
     unit_join(unit_fork(wait_for_the_handler_of_the_parent, s));
     unit_join(waiter);
+}
+
+static void
+set_without_descriptors(void *argument)
+{
+    struct shared *s = argument;
+    struct rlimit none = {0, 0};
+
+    unit_await(&s->flags[0], 1);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    errno = ERANGE;
+    CHECK_RC(troupe_event_set(&s->event), 0);
+    CHECK_EQ(errno, ERANGE);
+}
+
+/* Async-signal-safe also where the bell of a poller cannot be rung. */
+TEST(event_set_leaves_errno_alone_when_there_is_no_descriptor_to_ring_from)
+{
+    struct shared *s = new_shared();
+    pid_t pid = unit_fork(set_without_descriptors, s);
+    int fd;
+
+    CHECK_RC(troupe_event_fileno(&s->event, &fd), 0);
+    CHECK_RC(troupe_event_wait(&s->event, TROUPE_NOW), -ETIMEDOUT);
+    unit_raise(&s->flags[0]);
+    unit_join(pid);
+    CHECK_RC(troupe_event_wait(&s->event, TROUPE_NOW), 0);
+    troupe_event_fini(&s->event);
+    /* made once, and kept */
+    harness_keep_fd(troupe__doorbell_sender());
 }
 
 /* The counter in the word ends and begins anew; a waiter only compares. */
