@@ -504,9 +504,10 @@ cell_new(struct troupe__thread *self, uint64_t *home)
 {
     struct pollers *fresh = NULL;
     uint64_t mine = polling.self;
+    uint64_t *link = home;
 
     for (;;) {
-        uint64_t offset = troupe__load_acquire(home);
+        uint64_t offset = troupe__load_acquire(link);
         struct pollers *table = table_at(offset);
         unsigned i;
 
@@ -523,8 +524,8 @@ cell_new(struct troupe__thread *self, uint64_t *home)
             }
             /* Before the word names it: a table whose word does not is freed
              * by the recovery of its maker. */
-            troupe__store_release(&fresh->home, (uint64_t)(uintptr_t)home);
-            if (troupe__cas_seq_cst(home, &offset,
+            troupe__store_release(&fresh->home, (uint64_t)(uintptr_t)link);
+            if (troupe__cas_seq_cst(link, &offset,
                                     troupe__family_offset(fresh))) {
                 table = fresh;
                 fresh = NULL;
@@ -545,7 +546,7 @@ cell_new(struct troupe__thread *self, uint64_t *home)
                 troupe__object_free(self, fresh);
             return cell;
         }
-        home = &table->next;
+        link = &table->next;
     }
 }
 
@@ -699,6 +700,15 @@ struct dead {
     uint64_t member;
 };
 
+/* The word at an address of the heap; NULL for one outside. */
+static const uint64_t *
+heap_word(uint64_t address)
+{
+    const uint64_t *word = troupe__family_at(address - troupe__family.base);
+
+    return troupe_heap_contains(word, sizeof(*word)) ? word : NULL;
+}
+
 /* A table that its word does not name, made by a thread that is gone. */
 static void
 table_recover(void *object, void *context)
@@ -706,15 +716,14 @@ table_recover(void *object, void *context)
     const struct dead *dead = context;
     struct pollers *table = object;
     uint64_t home = troupe__load_acquire(&table->home);
+    const uint64_t *word = heap_word(home);
 
     if (table->object.creator != dead->tag)
         return;
     /* A word outside of the heap is the maker's process's own: the table ends
      * with that. */
-    if (home != 0 &&
-        (!troupe_heap_contains((void *)(uintptr_t)home, sizeof(uint64_t)) ||
-         troupe__load_acquire((uint64_t *)(uintptr_t)home) ==
-             troupe__family_offset(table)))
+    if (home != 0 && (word == NULL || troupe__load_acquire(word) ==
+                                          troupe__family_offset(table)))
         return;
     troupe__object_free(dead->self, table);
 }
@@ -741,7 +750,7 @@ cells_recover(void *object, void *context)
     for (i = 0; i < POLLERS; i++)
         cell_clear(&table->cells[i], dead->member);
     if (table->member == dead->member && table->home != 0 &&
-        !troupe_heap_contains((void *)(uintptr_t)table->home, sizeof(uint64_t)))
+        heap_word(table->home) == NULL)
         troupe__object_free(dead->self, table);
 }
 

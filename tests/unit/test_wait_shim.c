@@ -244,9 +244,10 @@ TEST(wait_for_an_owner_that_is_dead_does_not_sleep)
 TEST(wait_wakes_leave_errno_alone)
 {
     uint32_t word = 0;
+    const void *misaligned = (const char *)&word + 3;
 
     errno = ERANGE;
     CHECK_EQ(troupe__futex_wake(&word, 1), 0);
-    CHECK_EQ(troupe__futex_wake((const uint32_t *)(uintptr_t)3, 1), 0);
+    CHECK_EQ(troupe__futex_wake(misaligned, 1), 0);
     CHECK_EQ(errno, ERANGE);
 }
