@@ -89,10 +89,12 @@ acquire_slow(troupe_lock *lock, struct troupe__thread *self, uint64_t tag,
     troupe__wait_end(&wait);
     if (status == 1) {
         /* Killed before this is stored, we are a dead holder ourselves, and the
-         * next one stores it. Given up stays given up. */
+         * next one stores it. Given up stays given up. release: pairs with the
+         * load in troupe_lock_obituary(), whose caller need not hold the lock.
+         */
         troupe__store_relaxed(&lock->dead_, dead);
         if (troupe__load_relaxed(&lock->mark_) == CLEAN)
-            troupe__store_relaxed(&lock->mark_, INCONSISTENT);
+            troupe__store_release(&lock->mark_, INCONSISTENT);
     } else if (status < 0) {
         return status;
     }
@@ -172,6 +174,7 @@ troupe_lock_obituary(const troupe_lock *lock, troupe_obituary *ret_obituary)
 
     if (!valid(lock) || ret_obituary == NULL)
         return -EINVAL;
+    /* acquire: pairs with the store in acquire_slow(). */
     if (troupe__load_acquire(&lock->mark_) == CLEAN)
         return -ENOENT;
     dead = troupe__load_relaxed(&lock->dead_);
