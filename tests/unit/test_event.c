@@ -136,7 +136,9 @@ struct pulses {
     uint32_t turn;
 };
 
-#define PULSES 4000u
+/* Few: on a busy machine a pulse that falls between the look and the wait costs
+ * the other side a turn of the processor, tens of milliseconds. */
+#define PULSES 200u
 
 static void
 pulse_side(struct pulses *p, uint32_t side)
