@@ -5,18 +5,21 @@
 
 #include <errno.h>
 
-/* Looks at a held word before sleeping, where another processor may be running
- * the holder. */
-#define SPINS 100u
+/*
+ * Where another processor may be running the holder, a thread looks at a held
+ * word a few times before it sleeps, and pauses twice as long between two looks
+ * as before: every look takes the word's cache line away from the holder, and a
+ * holder that is left alone for a moment can be through with it several times.
+ */
+#define FIRST_PAUSES 8u
+#define MOST_PAUSES  64u
 
 static void
-spin(struct troupe__thread *self, const uint64_t *word)
+pause_for(unsigned count)
 {
     unsigned i;
 
-    if (!troupe__wait_may_spin(self))
-        return;
-    for (i = 0; i < SPINS && troupe__load_relaxed(word) != 0; i++)
+    for (i = 0; i < count; i++)
         troupe__cpu_relax();
 }
 
@@ -24,13 +27,15 @@ int
 troupe__word_acquire(uint64_t *word, uint64_t tag, struct troupe__wait *wait,
                      uint64_t *ret_dead)
 {
+    bool spins =
+        wait->deadline > TROUPE_NOW && troupe__wait_may_spin(wait->self);
+    unsigned pauses = FIRST_PAUSES;
     /* Whoever has slept does not know how many still do: it keeps the bit, at
      * the cost of one wake too many. */
     uint64_t waiters = 0;
     uint64_t value;
     int status;
 
-    spin(wait->self, word);
     for (;;) {
         uint64_t owner;
 
@@ -51,6 +56,11 @@ troupe__word_acquire(uint64_t *word, uint64_t tag, struct troupe__wait *wait,
                 *ret_dead = owner;
             return 1;
         }
+        if (spins && pauses <= MOST_PAUSES) {
+            pause_for(pauses);
+            pauses *= 2;
+            continue;
+        }
         if ((value & TROUPE__WAITERS) == 0 && wait->deadline != TROUPE_NOW) {
             if (!troupe__cas_relaxed(word, &value, value | TROUPE__WAITERS))
                 continue;
@@ -61,6 +71,7 @@ troupe__word_acquire(uint64_t *word, uint64_t tag, struct troupe__wait *wait,
                                     (uint32_t)value, owner);
         if (status < 0)
             break;
+        pauses = FIRST_PAUSES;
     }
     if (wait->bound == 0)
         return status; /* has not slept */

@@ -100,6 +100,32 @@ TEST(wait_event_set_between_the_last_look_and_the_deadline_counts)
     self->stoppable = 0;
 }
 
+static const volatile void *looked_at;
+static uint32_t looks;
+
+static void
+count_looks(const volatile void *address)
+{
+    looks += address == looked_at;
+}
+
+TEST(wait_try_on_a_held_lock_does_not_look_again_and_again)
+{
+    struct shared *s = new_shared();
+    pid_t holder = unit_fork(hold, s);
+
+    unit_await(&s->flags[0], 1);
+    (void)unit_slot();
+    looked_at = &s->lock.word_;
+    looks = 0;
+    troupe__shim_atomic_hook = count_looks;
+    CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_NOW), -ETIMEDOUT);
+    troupe__shim_atomic_hook = NULL;
+    CHECK_GT(looks, 0u);
+    CHECK_LE(looks, 4u);
+    unit_kill(holder);
+}
+
 struct waiter {
     struct shared *s;
     int error;
