@@ -90,12 +90,12 @@ for count, share in ((2, "1.0"), (8, "0.9"), (32, "0.9")):
         Case(f"{count}-processes", "op/s", "higher",
              locks(mode="contended", processes=count),
              f">= {share} x best peer"),
-        # The index of a lock that serves in turn is 1.
         Case(f"{count}-processes,fairness", "index", "higher",
              locks(mode="fairness", processes=count) |
              {"yardstick:ticket": command("lock_ticket", mode="fairness",
-                                          processes=count)},
-             ">= 0.85 x yardstick:ticket", rounds=3, milliseconds=1000,
+                                          processes=count),
+              "yardstick:equal-shares": command("lock_equal")},
+             ">= 0.85 x yardstick:equal-shares", rounds=3, milliseconds=1000,
              quick_rounds=1, quick_milliseconds=1000)]
 
 
