@@ -22,7 +22,7 @@ void *troupe__object_new(struct troupe__thread *self, enum troupe__kind kind,
 
 /* Enters the finished object in the directory: from here on it is the
  * family's. 0 or -ENOMEM (the object is freed then). */
-int troupe__object_publish(struct troupe__thread *self, void *object);
+int troupe__object_publish(struct troupe__thread *self, void *address);
 
 /* Makes the object the calling thread's: from here on it dies with it. The first
  * half of freeing it, for kinds that hold something. False: it is no object any
@@ -31,7 +31,7 @@ bool troupe__object_claim(struct troupe__thread *self, void *object);
 
 /* Takes the object out of the directory and frees it. For kinds that walkers
  * change, the caller holds the directory's lock. */
-void troupe__object_free(struct troupe__thread *self, void *object);
+void troupe__object_free(struct troupe__thread *self, void *address);
 
 /*
  * The directory's lock keeps objects from being freed. False: not held, its

@@ -197,7 +197,7 @@ self_new(struct troupe__thread *self, struct troupe__place *place)
     struct troupe__member *member;
     struct troupe__member_ref ref;
     uint64_t none = 0;
-    uint32_t index;
+    uint32_t index = 0;
     int status;
 
     status = record_new(self->tag, &index);
@@ -270,7 +270,7 @@ troupe__member_prepare(const char *name, uint32_t flags,
 {
     struct troupe__thread *self;
     struct troupe__member *member;
-    uint32_t index;
+    uint32_t index = 0;
     int status;
 
     self = troupe__thread_enter(&status);

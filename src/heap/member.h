@@ -35,11 +35,11 @@ int troupe__member_prepare(const char *name, uint32_t flags,
                            struct troupe__birth *ret_birth);
 
 /* The start failed: takes the record back. */
-void troupe__member_abandon(struct troupe__member_ref member);
+void troupe__member_abandon(struct troupe__member_ref ref);
 
 /* Called by the parent once the child exists and the parent can tell its end:
  * the child may go on, see troupe__member_await(). */
-void troupe__member_started(struct troupe__member_ref member, int32_t pid);
+void troupe__member_started(struct troupe__member_ref ref, int32_t pid);
 
 /*
  * The first act of a child, before it belongs to the family: waits until the
@@ -58,14 +58,14 @@ int troupe__member_await(const struct troupe__birth *birth);
 int troupe__member_adopt(const struct troupe__birth *birth);
 
 /* Asks the member to stop. Nothing happens when it has ended. */
-void troupe__member_stop(struct troupe__member_ref member);
+void troupe__member_stop(struct troupe__member_ref ref);
 
 /* Asks the calling process to stop, if it has a record. Async-signal-safe. */
 void troupe__member_stop_here(void);
 
 /* What the member wrote before its exit (see layout.h), also when others have
  * recovered its record since; 0: nothing, or too long ago. */
-uint32_t troupe__member_exit_record(struct troupe__member_ref member);
+uint32_t troupe__member_exit_record(struct troupe__member_ref ref);
 
 /* The calling process's record, NULL when it has none. Async-signal-safe. */
 struct troupe__member *troupe__member_here(void);
@@ -74,14 +74,14 @@ struct troupe__member *troupe__member_here(void);
 struct troupe__member *troupe__member_self(int *ret_error);
 
 /* The record, or NULL when the generation has moved on. */
-struct troupe__member *troupe__member_find(struct troupe__member_ref member);
+struct troupe__member *troupe__member_find(struct troupe__member_ref ref);
 
 /* Whether the process has ended, or never came. True stays true. */
-bool troupe__member_dead(struct troupe__member_ref member);
+bool troupe__member_dead(struct troupe__member_ref ref);
 
 /* The parent knows from its pidfd that the child has ended: saves the others
  * the proof. */
-void troupe__member_ended(struct troupe__member_ref member);
+void troupe__member_ended(struct troupe__member_ref ref);
 
 /* Recovers records of processes all of whose threads are dead; called by
  * troupe__slots_recover(). */

@@ -168,8 +168,10 @@ troupe__child_null_stdin(void)
 
     /* Closed first, so that in the ordinary case the new one is 0. */
     (void)close(STDIN_FILENO);
-    fd = open("/dev/null", O_RDONLY);
-    if (fd > STDIN_FILENO) {
+    fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd == STDIN_FILENO) {
+        (void)fcntl(fd, F_SETFD, 0); /* a stream is kept over exec */
+    } else if (fd > STDIN_FILENO) {
         (void)dup2(fd, STDIN_FILENO);
         (void)close(fd);
     }
