@@ -630,6 +630,7 @@ record_recover(struct troupe__member *member, uint32_t number, uint64_t state)
         }
         troupe__slots_condemn(number, generation);
     }
+    troupe__slots_mourn(number, generation);
     troupe__recovery_member(number, generation);
     troupe__scopes_recover(number, generation);
     troupe__store_release(&member->state,

@@ -161,27 +161,23 @@ obituary_fill(struct troupe__obituary *o, const struct troupe__slot *slot)
     o->tid = troupe__load_relaxed(&slot->tid);
     o->when = troupe__clock_now();
     memset(o->name, 0, sizeof(o->name));
-    if (member != NULL)
-        memcpy(o->name, member->name, sizeof(o->name) - 1);
-}
-
-static void
-obituary_write(const struct troupe__slot *slot, uint64_t tag)
-{
-    struct troupe__heap *heap = troupe__family.heap;
-    uint64_t number = troupe__fetch_add_relaxed(&heap->obituary_next, 1u);
-    struct troupe__obituary *o = &heap->obituaries[number % TROUPE__OBITUARIES];
-
-    troupe__store_relaxed(&o->tag, UINT64_C(0));
+    if (member == NULL)
+        return;
+    memcpy(o->name, member->name, sizeof(o->name) - 1);
+    /* Another process's, when the record was given up meanwhile. */
     troupe__fence_seq_cst();
-    obituary_fill(o, slot);
-    troupe__store_release(&o->tag, tag);
+    if (troupe__member_find(ref) == NULL)
+        memset(o->name, 0, sizeof(o->name));
 }
 
+/* A tag may have two obituaries, by two who told of it at once, and then the
+ * later one perhaps without the name: see troupe__slots_mourn(). */
 static bool
 obituary_look(uint64_t tag, struct troupe__obituary *ret)
 {
     struct troupe__heap *heap = troupe__family.heap;
+    struct troupe__obituary found;
+    bool any = false;
     unsigned i;
 
     for (i = 0; i < TROUPE__OBITUARIES; i++) {
@@ -189,13 +185,40 @@ obituary_look(uint64_t tag, struct troupe__obituary *ret)
 
         if (troupe__load_acquire(&o->tag) != tag)
             continue;
-        memcpy(ret, o, sizeof(*ret));
+        memcpy(&found, o, sizeof(found));
         troupe__fence_seq_cst();
         /* Still the same entry: then what was copied belongs together. */
-        if (troupe__load_relaxed(&o->tag) == tag)
-            return true;
+        if (troupe__load_relaxed(&o->tag) != tag)
+            continue;
+        *ret = found;
+        any = true;
+        if (found.name[0] != '\0')
+            break;
     }
-    return false;
+    return any;
+}
+
+/* Writes the obituary of a tag that is dead, unless there is one. */
+static void
+obituary_write(const struct troupe__slot *slot, uint64_t tag)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    struct troupe__obituary *o;
+    struct troupe__obituary old;
+    uint64_t number;
+
+    if (obituary_look(tag, &old) && old.name[0] != '\0')
+        return;
+    number = troupe__fetch_add_relaxed(&heap->obituary_next, 1u);
+    o = &heap->obituaries[number % TROUPE__OBITUARIES];
+    troupe__store_relaxed(&o->tag, UINT64_C(0));
+    troupe__fence_seq_cst();
+    obituary_fill(o, slot);
+    troupe__fence_seq_cst();
+    /* Who does not hold the token may have read what the next thread wrote
+     * there; that one shows in the generation. */
+    if (troupe__load_relaxed(&slot->generation) == (uint32_t)(tag >> 32))
+        troupe__store_release(&o->tag, tag);
 }
 
 bool
@@ -225,8 +248,24 @@ troupe__obituary_find(uint64_t tag, struct troupe__obituary *ret)
 static uint64_t
 slot_tag(const struct troupe__slot *slot, uint32_t index)
 {
-    return (uint64_t)troupe__load_relaxed(&slot->generation) << 32 |
+    return (uint64_t)troupe__load_acquire(&slot->generation) << 32 |
            TROUPE__TAG_MARK | (index + 1);
+}
+
+void
+troupe__slots_mourn(uint32_t member, uint32_t generation)
+{
+    uint32_t high = troupe__load_acquire(&troupe__family.heap->slots_high);
+    uint32_t i;
+
+    for (i = 0; i < high && i < TROUPE__SLOTS; i++) {
+        struct troupe__slot *slot = troupe__slot_at(i);
+        uint64_t tag = slot_tag(slot, i);
+
+        if (troupe__load_acquire(&slot->member) == member &&
+            troupe__load_relaxed(&slot->member_generation) == generation)
+            obituary_write(slot, tag);
+    }
 }
 
 /* Tells everybody that the stay is over. First the sleepers: the kernel has

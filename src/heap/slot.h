@@ -97,6 +97,11 @@ bool troupe__slot_verify(uint64_t tag);
  * so of each. */
 void troupe__slots_condemn(uint32_t member, uint32_t generation);
 
+/* Writes the obituaries of the threads of a dead member that still stand in
+ * their slots: whoever recovers these later does not find the record any more,
+ * and with it the name. */
+void troupe__slots_mourn(uint32_t member, uint32_t generation);
+
 /* Claims a slot for the calling thread and fills in `thread`. When the slot was
  * a dead thread's, *ret_dead is that one's tag: the caller settles it. */
 int troupe__slot_claim(struct troupe__thread *thread, uint64_t *ret_dead);

@@ -465,3 +465,57 @@ TEST(slot_member_of_another_pid_namespace_may_come_back)
     unit_join(pid);
     CHECK_EQ(unit_info().members, 1u);
 }
+
+static void *
+join_the_family_and_stay(void *argument)
+{
+    struct shared *s = argument;
+
+    s->slots[1] = unit_slot();
+    unit_raise(&s->flags[0]);
+    unit_sleep_forever();
+    return NULL;
+}
+
+static void
+hold_the_lock_beside_a_thread(void *argument)
+{
+    struct shared *s = argument;
+    pthread_t thread;
+
+    CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_FOREVER), 0);
+    s->slots[0] = unit_slot();
+    s->tags[0] = troupe__thread_self->tag;
+    s->pids[0] = getpid();
+    CHECK_EQ(pthread_create(&thread, NULL, join_the_family_and_stay, s), 0);
+    unit_sleep_forever();
+}
+
+/* The parent gives the child's record up when it has joined it, and of the
+ * child's slots it looks at one only. */
+TEST(slot_of_a_joined_process_still_has_its_name)
+{
+    struct shared *s = new_shared();
+    struct troupe__member_ref child;
+    troupe_obituary obituary;
+    pid_t pid;
+
+    (void)unit_slot();
+    pid = unit_fork(hold_the_lock_beside_a_thread, s);
+    unit_await(&s->flags[0], 1);
+    child.number = s->slots[0]->member;
+    child.generation = s->slots[0]->member_generation;
+    unit_kill(pid);
+    troupe__member_ended(child);
+    CHECK(troupe__member_find(child) == NULL);
+    CHECK_EQ(s->slots[0]->member, child.number); /* not recovered yet */
+    CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_FOREVER), TROUPE_OWNER_DIED);
+    for (int i = 0; i < 2; i++) {
+        CHECK_RC(troupe_lock_obituary(&s->lock, &obituary), 0);
+        CHECK_EQ(obituary.pid, pid);
+        CHECK_EQ(obituary.tid, pid);
+        CHECK_STR(obituary.name, "MainProcess");
+        (void)troupe__slots_recover();
+        CHECK_EQ(s->slots[0]->member, 0u);
+    }
+}
