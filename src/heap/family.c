@@ -418,8 +418,8 @@ thread_page(void)
     return self;
 }
 
-int
-troupe__thread_join(void)
+static int
+join(void)
 {
     struct troupe__thread *self;
     uint64_t dead = 0;
@@ -457,10 +457,25 @@ troupe__thread_join(void)
 }
 
 int
+troupe__thread_join(void)
+{
+    int cancel;
+    int status;
+
+    /* Allocating is no cancellation point, and a thread cancelled in the middle
+     * of making the heap would hold the others up for ever. */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    status = join();
+    (void)pthread_setcancelstate(cancel, NULL);
+    return status;
+}
+
+int
 troupe_heap_setup(const troupe_heap_options *options)
 {
     troupe_heap_options o;
     bool created;
+    int cancel;
     int status;
 
     troupe__detail_clear();
@@ -475,7 +490,9 @@ troupe_heap_setup(const troupe_heap_options *options)
                               (unsigned long long)o.window);
     if (pthread_once(&once, process_init) != 0 || once_error != 0)
         return troupe__detail(-ENOMEM, "thread-specific data");
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     status = troupe__family_create(&o, &created);
+    (void)pthread_setcancelstate(cancel, NULL);
     if (status == 0 && !created)
         return troupe__detail(-EBUSY, "the heap exists already");
     return status;

@@ -604,6 +604,16 @@ troupe__slot_leave(struct troupe__thread *thread)
 {
     struct troupe__slot *slot = thread->slot;
 
+    if (thread->locks != 0) {
+        /* It was ended in the middle of a call, by pthread_exit() in a signal
+         * handler: settling would wait for locks that are its own. So it is a
+         * death, told at once; who comes after the thread's end, when the
+         * kernel has marked the token, settles. */
+        obituary_write(slot, thread->tag);
+        stay_announce(slot);
+        thread->tag = 0;
+        return;
+    }
     /* Settled first, while the tag lives: it takes locks under that name. */
     troupe__slot_settle(slot, thread->index, thread->tag);
     /* It may have left locks behind. */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <time.h>
 
@@ -62,7 +63,11 @@ look_around(struct troupe__wait *wait, const uint64_t *owners, unsigned count,
             int64_t now)
 {
     unsigned i;
+    int cancel;
 
+    /* What asks the system has cancellation points; waiting for the library's
+     * own locks is none. */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     (void)troupe__slots_recover();
     if (++wait->rounds >= PATIENCE) {
         wait->rounds = 0;
@@ -71,6 +76,7 @@ look_around(struct troupe__wait *wait, const uint64_t *owners, unsigned count,
         if (wait->self->locks == 0)
             troupe__members_census(now);
     }
+    (void)pthread_setcancelstate(cancel, NULL);
     /* Recovery may have waited for something itself. */
     publish(wait);
 }

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -97,6 +98,13 @@ troupe__memory_file_limit(void)
     return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
 }
 
+/* Not the libc's, which is a cancellation point: memory is taken under locks. */
+static long
+allocate(int fd, int mode, uint64_t offset, uint64_t size)
+{
+    return syscall(SYS_fallocate, fd, mode, offset, size);
+}
+
 int
 troupe__memory_commit(int fd, uint64_t offset, uint64_t size)
 {
@@ -113,7 +121,7 @@ troupe__memory_commit(int fd, uint64_t offset, uint64_t size)
     while (offset < end) {
         if (chunk > end - offset)
             chunk = end - offset;
-        if (fallocate(fd, 0, (off_t)offset, (off_t)chunk) == 0) {
+        if (allocate(fd, 0, offset, chunk) == 0) {
             offset += chunk;
             continue;
         }
@@ -130,11 +138,11 @@ troupe__memory_commit(int fd, uint64_t offset, uint64_t size)
 void
 troupe__memory_discard(int fd, uint64_t offset, uint64_t size)
 {
-    int done;
+    long done;
 
     do {
-        done = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                         (off_t)offset, (off_t)size);
+        done = allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+                        size);
     } while (done != 0 && errno == EINTR);
 }
 

@@ -743,3 +743,37 @@ TEST(alloc_survives_a_damaged_magazine)
     for (size_t i = 0; i < 1000; i++)
         CHECK(troupe_alloc(48) != NULL);
 }
+
+static void *
+allocate_cancelled(void *argument)
+{
+    uint32_t *flag = argument;
+    int state;
+
+    CHECK_EQ(pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state), 0);
+    CHECK_EQ(pthread_cancel(pthread_self()), 0);
+    CHECK_EQ(pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state), 0);
+    /* Not a cancellation point, as malloc() is none: neither making the heap
+     * nor growing it. */
+    for (size_t i = 0; i < 2000; i++)
+        CHECK(troupe_alloc(i * 3) != NULL);
+    CHECK(troupe_alloc(16 * MIB) != NULL);
+    unit_raise(flag);
+    pthread_testcancel();
+    return NULL;
+}
+
+TEST(alloc_in_a_thread_that_is_cancelled)
+{
+    uint32_t flag = 0;
+    pthread_t thread;
+    void *value = NULL;
+
+    CHECK_EQ(pthread_create(&thread, NULL, allocate_cancelled, &flag), 0);
+    CHECK_EQ(pthread_join(thread, &value), 0);
+    CHECK(value == PTHREAD_CANCELED);
+    CHECK_EQ(flag, 1u);
+    for (size_t i = 0; i < 2000; i++)
+        CHECK(troupe_alloc(i * 3) != NULL);
+    CHECK_EQ(unit_info().threads, 1u);
+}

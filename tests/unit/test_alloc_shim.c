@@ -198,3 +198,66 @@ TEST(alloc_grows_by_what_is_needed_when_more_is_refused)
         troupe__shim_fault = NULL;
     }
 }
+
+/* A process or thread ends at the n-th atomic operation from now on. */
+static uint64_t points_left;
+static bool ends_thread;
+
+static void
+at_a_point(const volatile void *address)
+{
+    (void)address;
+    if (points_left == 0 || --points_left != 0)
+        return;
+    troupe__shim_atomic_hook = NULL;
+    if (ends_thread)
+        pthread_exit(NULL);
+    (void)raise(SIGKILL);
+}
+
+static void
+arm(uint64_t point)
+{
+    points_left = point;
+    troupe__shim_atomic_hook = at_a_point;
+}
+
+static void *
+allocate_and_end(void *argument)
+{
+    const uint64_t *point = argument;
+    void *blocks[40];
+
+    (void)unit_slot();
+    arm(*point);
+    for (size_t i = 0; i < 40; i++) {
+        blocks[i] = troupe_alloc(i < 30 ? 200 : i * 1000);
+        CHECK(blocks[i] != NULL);
+    }
+    for (size_t i = 0; i < 40; i++)
+        CHECK_RC(troupe_free(blocks[i]), 0);
+    troupe__shim_atomic_hook = NULL;
+    return argument;
+}
+
+/* As by pthread_exit() in a signal handler: perhaps while the thread holds locks
+ * of the allocator, which it then must not wait for at its end. */
+TEST_TIMEOUT(alloc_thread_that_ends_anywhere_holds_up_nobody, 120)
+{
+    uint64_t point = 0;
+    void *value = NULL;
+
+    (void)unit_slot();
+    ends_thread = true;
+    while (value == NULL) {
+        pthread_t thread;
+
+        point++;
+        CHECK_EQ(pthread_create(&thread, NULL, allocate_and_end, &point), 0);
+        CHECK_EQ(pthread_join(thread, &value), 0);
+        troupe__shim_atomic_hook = NULL;
+        CHECK(work());
+        CHECK_EQ(unit_info().threads, 1u);
+    }
+    CHECK_GT(point, 100u);
+}
