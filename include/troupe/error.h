@@ -16,6 +16,8 @@
  *     -EFAULT           the memory must lie in the heap and does not
  *     -ENOMEM           no memory, or the heap's limit
  *     -EUSERS           all thread slots of the family are taken
+ *     -EMFILE           no descriptor left in this process
+ *     -ENFILE           none left in the system
  *     -EAGAIN           would block: empty, full, not finished
  *     -ETIMEDOUT        the deadline passed
  *     -ECANCELED        this process was asked to stop, see troupe/process.h

@@ -9,8 +9,8 @@
  *
  * A deadline is a point of CLOCK_MONOTONIC in nanoseconds, so a loop that
  * waits several times for one thing computes it once and cannot drift, and a
- * change of the wall clock does not matter. A deadline that has passed means
- * what TROUPE_NOW means: try once, do not sleep.
+ * change of the wall clock does not matter. A deadline that has passed lets a
+ * call try once, as TROUPE_NOW does, and is answered with -ETIMEDOUT.
  */
 #ifndef TROUPE_TIME_H
 #define TROUPE_TIME_H
