@@ -39,7 +39,9 @@ block_find(const void *block, struct place *place)
         return false;
     head = troupe__load_acquire(&troupe__page_at(place->page)->head);
     if (troupe__page_state(head) == TROUPE__PAGE_LARGE) {
-        if (troupe__page_memory(place->page) != block)
+        if (troupe__page_memory(place->page) != block ||
+            troupe__page_length(head) >
+                troupe__family.arena_pages - place->page)
             return false;
         place->owner = &troupe__page_at(place->page)->u.owner;
         place->size = (size_t)troupe__page_length(head) * TROUPE__PAGE;
@@ -171,7 +173,6 @@ place_free(struct troupe__thread *self, void *block, const struct place *place,
         return false;
     }
     troupe__pages_free(self, place->page);
-    troupe__store_release(&slot->run_page, 0u);
     return true;
 }
 
@@ -508,6 +509,8 @@ troupe_heap_info_get(troupe_heap_info *info)
 {
     struct troupe__thread *self;
     const struct troupe__heap *heap;
+    uint64_t used;
+    uint64_t room;
     int error;
 
     if (info == NULL || info->size != sizeof(*info))
@@ -521,10 +524,17 @@ troupe_heap_info_get(troupe_heap_info *info)
     info->window = heap->window;
     info->limit = heap->pages.limit_pages * TROUPE__PAGE;
     troupe__pages_count(self, &info->committed, &info->free_bytes);
-    info->committed +=
-        (uint64_t)heap->slots_high * TROUPE__PAGE +
-        (uint64_t)heap->pages.described_pages * sizeof(struct troupe__page) +
-        sizeof(*heap);
+    used = (uint64_t)heap->slots_high * TROUPE__PAGE +
+           (uint64_t)heap->members_high * sizeof(struct troupe__member) +
+           (uint64_t)heap->pages.described_pages * sizeof(struct troupe__page) +
+           sizeof(*heap) + info->committed - info->free_bytes;
+    /* The system knows what has gone back to it. */
+    info->committed = troupe__family_committed();
+    if (info->committed == 0)
+        info->committed = used + info->free_bytes;
+    room = info->committed > used ? info->committed - used : 0;
+    if (info->free_bytes > room)
+        info->free_bytes = room;
     info->members = count_members(heap);
     info->threads = count_threads(heap);
     return 0;

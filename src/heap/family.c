@@ -20,6 +20,7 @@
 
 #define DEFAULT_WINDOW (UINT64_C(64) << 30)
 #define MINIMAL_WINDOW (UINT64_C(64) << 20)
+#define KEEP_FREE      (UINT64_C(128) << 20)
 
 /* Ranges of addresses that are free in ordinary programs; the heap begins
  * somewhere in the first that the system accepts. ThreadSanitizer takes only
@@ -277,6 +278,7 @@ heap_init(struct troupe__family *family, uint64_t limit)
     heap->root_start_time = troupe__task_start_time(heap->root_pid);
     heap->created_at = troupe__clock_now();
     heap->pages.limit_pages = heap->arena_pages;
+    heap->pages.keep_pages = KEEP_FREE / TROUPE__PAGE;
     if (limit != 0 && limit / TROUPE__PAGE < heap->arena_pages)
         heap->pages.limit_pages = limit / TROUPE__PAGE;
     /* Holes around what the kernel writes and what recovery relies on: a run
@@ -396,6 +398,12 @@ troupe__family_discard(uint64_t offset, uint64_t size)
 {
     if (file_is_ours())
         troupe__memory_discard(troupe__family.fd, offset, size);
+}
+
+uint64_t
+troupe__family_committed(void)
+{
+    return file_is_ours() ? troupe__memory_taken(troupe__family.fd) : 0;
 }
 
 /* The calling thread's private page; one that was wiped by a fork is used

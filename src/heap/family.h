@@ -111,6 +111,9 @@ int troupe__family_commit(uint64_t offset, uint64_t size);
 /* Gives the memory of a range that nobody uses back to the system. */
 void troupe__family_discard(uint64_t offset, uint64_t size);
 
+/* Bytes of memory that the heap takes; 0: it cannot be told. */
+uint64_t troupe__family_committed(void);
+
 static inline void *
 troupe__family_at(uint64_t offset)
 {

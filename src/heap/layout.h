@@ -225,6 +225,10 @@ struct troupe__obituary {
  *
  *     head: bits 2..0 enum troupe__page_state, 31..3 by state, 63..32 length
  *
+ * A free run, or one on its way from or to there, whose memory may have been
+ * given back to the system is hollow (bit 8): nothing may touch it before memory
+ * was taken for it again.
+ *
  * Everything else (links, footers, the words of pages inside a run) is derived
  * and rebuilt after a death under the page lock.
  */
@@ -249,6 +253,8 @@ struct troupe__page {
         uint32_t owner;
     } u;
 };
+
+#define TROUPE__PAGE_HOLLOW 1u /* in the place of the size class */
 
 /* An internal lock: a lock word as in sync/, without mark and options. */
 struct troupe__mutex {
@@ -322,9 +328,11 @@ struct troupe__heap {
         uint32_t pages_end; /* pages in the sequence of runs: have memory */
         uint32_t described_pages; /* pages whose descriptors have memory */
         uint32_t free_pages;      /* sum over free runs */
-        uint32_t reserved2_;
-        uint64_t bins_used; /* bit per bin that may hold runs */
-        uint64_t reserved_[3];
+        uint32_t released;   /* pages freed since there was too much memory, or
+                             * since it was last asked whether there is */
+        uint64_t bins_used;  /* bit per bin that may hold runs */
+        uint64_t keep_pages; /* free memory kept in any case; constant */
+        uint64_t reserved_[2];
         uint32_t bins[TROUPE__BINS]; /* index + 1 of the first free run */
     } pages;
 

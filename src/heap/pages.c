@@ -16,6 +16,14 @@
 /* Runs looked at in the bin where only some are long enough. */
 #define SEARCH_DEPTH 32u
 
+/* Memory goes back to the system when more is free than is in use, and more than
+ * troupe__heap.pages.keep_pages. Asking how much there is takes a system call,
+ * so it is done when so many pages have been freed; shorter runs than the second
+ * are not worth giving back, and so many are looked at in a bin. */
+#define TRIM_EVERY 4096u
+#define TRIM_RUN   256u
+#define TRIM_DEPTH 1024u
+
 /* Bins: one per length up to 32 pages, then one per power of two. */
 static unsigned
 bin_of(uint32_t length)
@@ -36,19 +44,61 @@ head_set(uint32_t page, uint64_t head)
     troupe__store_release(&troupe__page_at(page)->head, head);
 }
 
+static void
+free_set(uint32_t page, uint32_t length, bool hollow)
+{
+    head_set(page, troupe__page_head(TROUPE__PAGE_FREE, length,
+                                     hollow ? TROUPE__PAGE_HOLLOW : 0));
+}
+
 static bool
 is_free(uint32_t page)
 {
     return troupe__page_state(head_of(page)) == TROUPE__PAGE_FREE;
 }
 
+/* Pages in the sequence; 0 when a wild store has put there what would lead to
+ * where no memory is. */
+static uint32_t
+sequence_end(const struct troupe__heap *heap)
+{
+    uint32_t end = troupe__load_relaxed(&heap->pages.pages_end);
+
+    return end <= heap->pages.described_pages &&
+                   end <= troupe__family.arena_pages
+               ? end
+               : 0;
+}
+
+/* Whether a free run of so many pages begins there. */
+static bool
+is_run(const struct troupe__heap *heap, uint32_t page, uint32_t count)
+{
+    uint32_t end = sequence_end(heap);
+
+    return page < end && is_free(page) &&
+           troupe__page_length(head_of(page)) >= count &&
+           troupe__page_length(head_of(page)) <= end - page;
+}
+
+struct troupe__page *
+troupe__page_linked(uint32_t number, enum troupe__page_state state)
+{
+    static __thread struct troupe__page nowhere;
+
+    return number - 1 < sequence_end(troupe__family.heap) &&
+                   troupe__page_state(head_of(number - 1)) == state
+               ? troupe__page_at(number - 1)
+               : &nowhere;
+}
+
 /* The link stands in the place of a block's owner word, and whoever had the
  * block may still look there whether it is its own: a link never looks like
  * that. */
 static void
-next_set(uint32_t page, uint32_t next)
+next_set(struct troupe__page *page, uint32_t next)
 {
-    troupe__store_relaxed(&troupe__page_at(page)->u.link.next, next);
+    troupe__store_relaxed(&page->u.link.next, next);
 }
 
 static void
@@ -59,9 +109,10 @@ bin_insert(struct troupe__heap *heap, uint32_t page, uint32_t length)
     uint32_t first = heap->pages.bins[bin];
 
     p->u.link.previous = 0;
-    next_set(page, first);
+    next_set(p, first);
     if (first != 0)
-        troupe__page_at(first - 1)->u.link.previous = page + 1;
+        troupe__page_linked(first, TROUPE__PAGE_FREE)->u.link.previous =
+            page + 1;
     heap->pages.bins[bin] = page + 1;
     heap->pages.bins_used |= UINT64_C(1) << bin;
     heap->pages.free_pages += length;
@@ -73,13 +124,14 @@ bin_remove(struct troupe__heap *heap, uint32_t page, uint32_t length)
     unsigned bin = bin_of(length);
     struct troupe__page *p = troupe__page_at(page);
 
-    if (p->u.link.previous != 0)
-        next_set(p->u.link.previous - 1, p->u.link.next);
+    if (heap->pages.bins[bin] != page + 1)
+        next_set(troupe__page_linked(p->u.link.previous, TROUPE__PAGE_FREE),
+                 p->u.link.next);
     else
         heap->pages.bins[bin] = p->u.link.next;
     if (p->u.link.next != 0)
-        troupe__page_at(p->u.link.next - 1)->u.link.previous =
-            p->u.link.previous;
+        troupe__page_linked(p->u.link.next, TROUPE__PAGE_FREE)
+            ->u.link.previous = p->u.link.previous;
     if (heap->pages.bins[bin] == 0)
         heap->pages.bins_used &= ~(UINT64_C(1) << bin);
     heap->pages.free_pages -= length;
@@ -114,21 +166,23 @@ free_before(uint32_t page)
 }
 
 /* Makes [page, page + length), no run of which is in a bin, a free run, merged
- * with its free neighbours. Words that end up inside a run are wiped, so that
- * none inside an allocated run ever looks like a head. */
-static void
-run_release(struct troupe__heap *heap, uint32_t page, uint32_t length)
+ * with its free neighbours; returns its first page. Words that end up inside a
+ * run are wiped, so that none inside an allocated run ever looks like a head. */
+static uint32_t
+run_release(struct troupe__heap *heap, uint32_t page, uint32_t length,
+            bool hollow)
 {
     uint32_t next = page + length;
     uint32_t before;
 
-    head_set(page, troupe__page_head(TROUPE__PAGE_FREE, length, 0));
-    if (next < heap->pages.pages_end && is_free(next)) {
+    free_set(page, length, hollow);
+    if (is_run(heap, next, 1)) {
         uint32_t more = troupe__page_length(head_of(next));
 
         bin_remove(heap, next, more);
         length += more;
-        head_set(page, troupe__page_head(TROUPE__PAGE_FREE, length, 0));
+        hollow = hollow || troupe__page_is_hollow(head_of(next));
+        free_set(page, length, hollow);
         head_set(next, 0);
     }
     before = free_before(page);
@@ -137,7 +191,8 @@ run_release(struct troupe__heap *heap, uint32_t page, uint32_t length)
 
         bin_remove(heap, before, more);
         length += more;
-        head_set(before, troupe__page_head(TROUPE__PAGE_FREE, length, 0));
+        hollow = hollow || troupe__page_is_hollow(head_of(before));
+        free_set(before, length, hollow);
         head_set(page, 0);
         if (page - 1 != before)
             head_set(page - 1, 0);
@@ -145,13 +200,14 @@ run_release(struct troupe__heap *heap, uint32_t page, uint32_t length)
     }
     foot_set(page, length);
     bin_insert(heap, page, length);
+    return page;
 }
 
 /* After a death under the lock: everything derived is made anew. */
 static void
 rebuild(struct troupe__heap *heap)
 {
-    uint32_t end = heap->pages.pages_end;
+    uint32_t end = sequence_end(heap);
     uint32_t page = 0;
 
     memset(heap->pages.bins, 0, sizeof(heap->pages.bins));
@@ -160,18 +216,17 @@ rebuild(struct troupe__heap *heap)
     while (page < end) {
         uint64_t head = head_of(page);
         uint32_t length = troupe__page_length(head);
+        bool hollow = troupe__page_is_hollow(head);
         uint32_t i;
 
         if (length == 0 || length > end - page)
             break; /* damaged from here on: leave the rest alone */
         if (troupe__page_state(head) == TROUPE__PAGE_FREE) {
-            while (page + length < end && is_free(page + length)) {
-                uint32_t more = troupe__page_length(head_of(page + length));
-
-                if (more == 0 || more > end - page - length)
-                    break;
-                length += more;
-                head_set(page, troupe__page_head(TROUPE__PAGE_FREE, length, 0));
+            while (is_run(heap, page + length, 1)) {
+                head = head_of(page + length);
+                hollow = hollow || troupe__page_is_hollow(head);
+                length += troupe__page_length(head);
+                free_set(page, length, hollow);
             }
             for (i = 1; i < length; i++)
                 head_set(page + i, 0);
@@ -201,8 +256,10 @@ unlock(struct troupe__thread *self)
     troupe__mutex_release(self, &troupe__family.heap->pages.lock);
 }
 
+/* What the bins name as a free run of so many pages; after a wild store that may
+ * be anything. */
 static uint32_t
-find_free(const struct troupe__heap *heap, uint32_t count)
+bins_find(const struct troupe__heap *heap, uint32_t count)
 {
     unsigned bin = bin_of(count);
     uint32_t entry = heap->pages.bins[bin];
@@ -210,14 +267,30 @@ find_free(const struct troupe__heap *heap, uint32_t count)
     unsigned i;
 
     for (i = 0; entry != 0 && i < SEARCH_DEPTH; i++) {
-        if (troupe__page_length(head_of(entry - 1)) >= count)
+        if (is_run(heap, entry - 1, count) || !is_run(heap, entry - 1, 1))
             return entry - 1;
         entry = troupe__page_at(entry - 1)->u.link.next;
     }
     larger = heap->pages.bins_used & ~((UINT64_C(2) << bin) - 1);
     if (larger == 0)
         return TROUPE__NO_PAGE;
-    return heap->pages.bins[__builtin_ctzll(larger)] - 1;
+    entry = heap->pages.bins[__builtin_ctzll(larger)];
+    return entry != 0 ? entry - 1 : sequence_end(heap); /* where no run is */
+}
+
+static uint32_t
+find_free(struct troupe__heap *heap, uint32_t count)
+{
+    uint32_t page = bins_find(heap, count);
+
+    if (page == TROUPE__NO_PAGE || is_run(heap, page, count))
+        return page;
+    /* A wild store has been in the bins. */
+    rebuild(heap);
+    page = bins_find(heap, count);
+    return page != TROUPE__NO_PAGE && is_run(heap, page, count)
+               ? page
+               : TROUPE__NO_PAGE;
 }
 
 /* Memory for the next `count` pages and their descriptors. */
@@ -252,7 +325,7 @@ commit(struct troupe__heap *heap, uint32_t count)
 static int
 grow(struct troupe__heap *heap, uint32_t count)
 {
-    uint32_t end = heap->pages.pages_end;
+    uint32_t end = sequence_end(heap);
     uint32_t last = free_before(end);
     uint32_t have = last == TROUPE__NO_PAGE ? 0 : end - last;
     uint32_t need = count - have;
@@ -265,7 +338,7 @@ grow(struct troupe__heap *heap, uint32_t count)
     if (room > troupe__family.arena_pages)
         room = troupe__family.arena_pages;
     room = room > end ? room - end : 0;
-    if (need > room)
+    if (need > room || end != heap->pages.pages_end)
         return -ENOMEM;
     if (step < SMALLEST_STEP)
         step = SMALLEST_STEP;
@@ -281,9 +354,9 @@ grow(struct troupe__heap *heap, uint32_t count)
             return -ENOMEM;
     }
     /* The new run stands, then the sequence reaches over it. */
-    head_set(end, troupe__page_head(TROUPE__PAGE_FREE, step, 0));
+    free_set(end, step, false);
     troupe__store_release(&heap->pages.pages_end, end + step);
-    run_release(heap, end, step);
+    (void)run_release(heap, end, step, false);
     return 0;
 }
 
@@ -302,42 +375,134 @@ troupe__page_of(uint64_t offset)
                : TROUPE__NO_PAGE;
 }
 
-uint32_t
-troupe__pages_new(struct troupe__thread *self, uint32_t count)
+/* Makes the first `count` pages of a free run, `length` long, a block held by
+ * the calling thread. Hollow it stays; the caller sees to that. */
+static void
+run_take(struct troupe__thread *self, struct troupe__heap *heap, uint32_t page,
+         uint32_t length, uint32_t count)
 {
-    struct troupe__heap *heap = troupe__family.heap;
-    uint32_t page;
-    uint32_t length;
+    bool hollow = troupe__page_is_hollow(head_of(page));
 
-    lock(self);
-    page = find_free(heap, count);
-    if (page == TROUPE__NO_PAGE) {
-        if (grow(heap, count) < 0) {
-            unlock(self);
-            return TROUPE__NO_PAGE;
-        }
-        page = free_before(heap->pages.pages_end);
-    }
-    length = troupe__page_length(head_of(page));
     bin_remove(heap, page, length);
     if (length > count)
-        head_set(page + count,
-                 troupe__page_head(TROUPE__PAGE_FREE, length - count, 0));
+        free_set(page + count, length - count, hollow);
     /* Killed up to here: the run is free and nobody's. After the commit it is
      * a block held by this thread, which run_page lets recovery find. */
     self->slot->run_page = page + 1;
     troupe__fence_crash();
     troupe__store_relaxed(&troupe__page_at(page)->u.owner,
                           troupe__owner_held(self->slot));
-    head_set(page, troupe__page_head(TROUPE__PAGE_LARGE, count, 0));
+    head_set(page, troupe__page_head(TROUPE__PAGE_LARGE, count,
+                                     hollow ? TROUPE__PAGE_HOLLOW : 0));
     if (length > count) {
         foot_set(page + count, length - count);
         bin_insert(heap, page + count, length - count);
     } else if (count > 1) {
         head_set(page + count - 1, 0);
     }
+}
+
+static uint64_t
+offset_of(uint32_t page)
+{
+    return troupe__family.arena_offset + (uint64_t)page * TROUPE__PAGE;
+}
+
+uint32_t
+troupe__pages_new(struct troupe__thread *self, uint32_t count)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    uint32_t page;
+
+    lock(self);
+    page = find_free(heap, count);
+    if (page == TROUPE__NO_PAGE) {
+        if (grow(heap, count) == 0)
+            page = free_before(sequence_end(heap));
+        if (page == TROUPE__NO_PAGE) {
+            unlock(self);
+            return TROUPE__NO_PAGE;
+        }
+    }
+    run_take(self, heap, page, troupe__page_length(head_of(page)), count);
     unlock(self);
+    if (troupe__page_is_hollow(head_of(page))) {
+        if (troupe__family_commit(offset_of(page),
+                                  (uint64_t)count * TROUPE__PAGE) < 0) {
+            troupe__pages_free(self, page);
+            return TROUPE__NO_PAGE;
+        }
+        head_set(page, troupe__page_head(TROUPE__PAGE_LARGE, count, 0));
+    }
     return page;
+}
+
+/* Whether there is more memory than the family is likely to need soon. */
+static bool
+is_too_much(const struct troupe__heap *heap)
+{
+    uint64_t free = heap->pages.free_pages;
+    uint64_t used = sequence_end(heap) - free;
+    uint64_t keep =
+        used > heap->pages.keep_pages ? used : heap->pages.keep_pages;
+
+    /* Of what is free a part may be hollow. */
+    return free > keep &&
+           troupe__family_committed() / TROUPE__PAGE > used + keep;
+}
+
+/* A free run whose memory should go back: the one that was freed just now, or one
+ * that is not hollow. */
+static uint32_t
+find_spare(const struct troupe__heap *heap, uint32_t freed)
+{
+    uint64_t used =
+        heap->pages.bins_used & ~((UINT64_C(1) << bin_of(TRIM_RUN)) - 1);
+
+    if (is_run(heap, freed, TRIM_RUN))
+        return freed;
+    for (; used != 0; used &= used - 1) {
+        uint32_t entry = heap->pages.bins[__builtin_ctzll(used)];
+        unsigned i;
+
+        for (i = 0; i < TRIM_DEPTH && entry != 0; i++) {
+            if (!is_run(heap, entry - 1, TRIM_RUN))
+                break;
+            if (!troupe__page_is_hollow(head_of(entry - 1)))
+                return entry - 1;
+            entry = troupe__page_at(entry - 1)->u.link.next;
+        }
+    }
+    return TROUPE__NO_PAGE;
+}
+
+/*
+ * Gives memory back, run by run. The lock is held, but not while the system
+ * works: then the run is a block held by this thread, and hollow. Killed
+ * there, recovery frees it as that, whether it was given back or not.
+ */
+static void
+trim(struct troupe__thread *self, struct troupe__heap *heap, uint32_t freed)
+{
+    while (heap->pages.released >= TRIM_EVERY) {
+        uint32_t page =
+            is_too_much(heap) ? find_spare(heap, freed) : TROUPE__NO_PAGE;
+        uint32_t length;
+
+        if (page == TROUPE__NO_PAGE) {
+            heap->pages.released = 0;
+            return;
+        }
+        freed = TROUPE__NO_PAGE;
+        length = troupe__page_length(head_of(page));
+        free_set(page, length, true);
+        run_take(self, heap, page, length, length);
+        unlock(self);
+        troupe__family_discard(offset_of(page),
+                               (uint64_t)length * TROUPE__PAGE);
+        lock(self);
+        (void)run_release(heap, page, length, true);
+    }
 }
 
 void
@@ -346,15 +511,21 @@ troupe__pages_free(struct troupe__thread *self, uint32_t page)
     struct troupe__heap *heap = troupe__family.heap;
     uint64_t head;
     uint32_t length;
+    uint32_t end;
 
     lock(self);
     head = head_of(page);
     length = troupe__page_length(head);
+    end = sequence_end(heap);
     /* Looked at once more under the lock: recovery may come here twice. */
     if (troupe__page_state(head) == TROUPE__PAGE_LARGE && length != 0 &&
-        length <= heap->pages.pages_end - page)
-        run_release(heap, page, length);
+        page < end && length <= end - page) {
+        page = run_release(heap, page, length, troupe__page_is_hollow(head));
+        heap->pages.released += length;
+        trim(self, heap, page);
+    }
     unlock(self);
+    self->slot->run_page = 0;
 }
 
 void
@@ -364,13 +535,15 @@ troupe__pages_walk(struct troupe__thread *self,
 {
     struct troupe__heap *heap = troupe__family.heap;
     uint32_t page = 0;
+    uint32_t end;
 
     lock(self);
-    while (page < heap->pages.pages_end) {
+    end = sequence_end(heap);
+    while (page < end) {
         uint64_t head = head_of(page);
         uint32_t length = troupe__page_length(head);
 
-        if (length == 0 || length > heap->pages.pages_end - page)
+        if (length == 0 || length > end - page)
             break;
         visit(page, head, context);
         page += length;

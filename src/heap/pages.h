@@ -46,6 +46,12 @@ troupe__page_length(uint64_t head)
     return (uint32_t)(head >> 32);
 }
 
+static inline bool
+troupe__page_is_hollow(uint64_t head)
+{
+    return (head >> 8 & TROUPE__PAGE_HOLLOW) != 0;
+}
+
 static inline uint32_t
 troupe__page_class(uint64_t head)
 {
@@ -62,6 +68,11 @@ troupe__page_memory(uint32_t page)
 /* Page of an offset in the arena; TROUPE__NO_PAGE outside the sequence. */
 uint32_t troupe__page_of(uint64_t offset);
 
+/* The descriptor that a link (index + 1, not 0) names in a list of free runs or of
+ * slabs; one that is nobody's when a wild store has made it name anything else. */
+struct troupe__page *troupe__page_linked(uint32_t number,
+                                         enum troupe__page_state state);
+
 /*
  * Takes a run of `count` pages as a large block held by the calling thread,
  * named in its slot's run_page until the caller has passed it on. Returns the
@@ -70,7 +81,8 @@ uint32_t troupe__page_of(uint64_t offset);
 uint32_t troupe__pages_new(struct troupe__thread *self, uint32_t count);
 
 /* Gives back a run that the calling thread holds (owner word and run_page say
- * so). */
+ * so). When that leaves far more free than is in use, memory goes back to the
+ * system; run_page names nothing afterwards. */
 void troupe__pages_free(struct troupe__thread *self, uint32_t page);
 
 /* Calls `visit` for every run, under the page lock. */

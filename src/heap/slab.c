@@ -112,7 +112,8 @@ list_insert(struct troupe__size_class *class, uint32_t page)
     p->u.link.previous = 0;
     troupe__store_relaxed(&p->u.link.next, class->partial);
     if (class->partial != 0)
-        troupe__page_at(class->partial - 1)->u.link.previous = page + 1;
+        troupe__page_linked(class->partial, TROUPE__PAGE_SLAB)
+            ->u.link.previous = page + 1;
     class->partial = page + 1;
 }
 
@@ -121,15 +122,16 @@ list_remove(struct troupe__size_class *class, uint32_t page)
 {
     struct troupe__page *p = troupe__page_at(page);
 
-    if (p->u.link.previous != 0)
+    if (class->partial != page + 1)
         troupe__store_relaxed(
-            &troupe__page_at(p->u.link.previous - 1)->u.link.next,
+            &troupe__page_linked(p->u.link.previous, TROUPE__PAGE_SLAB)
+                 ->u.link.next,
             p->u.link.next);
     else
         class->partial = p->u.link.next;
     if (p->u.link.next != 0)
-        troupe__page_at(p->u.link.next - 1)->u.link.previous =
-            p->u.link.previous;
+        troupe__page_linked(p->u.link.next, TROUPE__PAGE_SLAB)
+            ->u.link.previous = p->u.link.previous;
 }
 
 struct rebuild {
@@ -233,7 +235,6 @@ slab_give_back(struct troupe__thread *self, struct troupe__size_class *class,
     for (i = 1; i < shape->pages; i++)
         troupe__store_relaxed(&troupe__page_at(page + i)->head, UINT64_C(0));
     troupe__pages_free(self, page);
-    self->slot->run_page = 0;
 }
 
 /* Whether a slab of the class begins at a page whose number was read from shared
@@ -311,6 +312,8 @@ troupe__slab_refill(struct troupe__thread *self, uint32_t size_class)
         if (page == TROUPE__NO_PAGE)
             break;
         count = slab_take(self, class, size_class, page, want);
+        if (count == 0) /* listed without free blocks: a wild store */
+            class_rebuild(self, class, size_class);
     }
     class_unlock(self, class);
     return count != 0;
@@ -425,13 +428,13 @@ troupe__slab_recover(struct troupe__thread *self, struct troupe__slot *slot,
             continue;
         class = class_lock(self, size_class);
         /* One beyond the count: a block on its way into the magazine has its
-         * place and its owner word before it is counted. A block on its way
-         * out is still counted, and given but not returned. */
+         * place and its owner word before it is counted. The last may be on its
+         * way out: still counted, and given but not returned. */
         for (i = 0; i <= count && i < TROUPE__MAGAZINE; i++) {
             void *block = troupe__block_at(slot->magazine[size_class][i]);
 
             block_return(self, class, block, TROUPE__OWNER_CACHED | index);
-            if (i < count)
+            if (i + 1 == count)
                 block_return(self, class, block, TROUPE__OWNER_GIVEN | index);
         }
         slot->magazine[size_class][0] = 0;

@@ -110,13 +110,15 @@ troupe__memory_commit(int fd, uint64_t offset, uint64_t size)
 {
     uint64_t end = offset + size;
     uint64_t chunk = size;
+    struct stat st;
     int fault = TROUPE__FAULT("fallocate");
 
     if (fault != 0)
         return fault == EBADF ? -EBADF : -ENOMEM;
-    /* Beyond the limit the kernel would also send SIGXFSZ, which kills a host
-     * that knows nothing of it. */
-    if (end > troupe__memory_file_limit())
+    /* Where the file would grow beyond the limit the kernel also sends SIGXFSZ,
+     * which kills a host that knows nothing of it. */
+    if (end > troupe__memory_file_limit() &&
+        (fstat(fd, &st) != 0 || end > (uint64_t)st.st_size))
         return -ENOMEM;
     while (offset < end) {
         if (chunk > end - offset)
@@ -144,6 +146,14 @@ troupe__memory_discard(int fd, uint64_t offset, uint64_t size)
         done = allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
                         size);
     } while (done != 0 && errno == EINTR);
+}
+
+uint64_t
+troupe__memory_taken(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
 int

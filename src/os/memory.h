@@ -37,6 +37,9 @@ int troupe__memory_commit(int fd, uint64_t offset, uint64_t size);
 /* Gives memory of the file back; what was in it is zeros from here on. */
 void troupe__memory_discard(int fd, uint64_t offset, uint64_t size);
 
+/* Bytes of memory that the file has; 0: it cannot be told. */
+uint64_t troupe__memory_taken(int fd);
+
 /* Device and inode of an open file, to tell later whether the descriptor is
  * still that file (a host program may close descriptors it does not know). */
 struct troupe__file_id {

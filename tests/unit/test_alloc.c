@@ -744,6 +744,60 @@ TEST(alloc_survives_a_damaged_magazine)
         CHECK(troupe_alloc(48) != NULL);
 }
 
+/* The same for what links the runs and the slabs. */
+TEST(alloc_survives_damaged_links)
+{
+    static const uint32_t wild[] = {1,          2,          77,
+                                    0x00ffffff, 0x7fffffff, UINT32_MAX};
+    struct troupe__heap *heap;
+    void *runs[64];
+    void *small[2000];
+
+    (void)unit_slot();
+    heap = troupe__family.heap;
+    for (size_t w = 0; w < sizeof(wild) / sizeof(wild[0]); w++) {
+        for (size_t i = 0; i < 64; i++) {
+            runs[i] = troupe_alloc((i % 5 + 3) * 4096);
+            CHECK(runs[i] != NULL);
+        }
+        for (size_t i = 0; i < 2000; i++) {
+            small[i] = troupe_alloc(64);
+            CHECK(small[i] != NULL);
+        }
+        for (size_t i = 0; i < 64; i += 2)
+            CHECK_RC(troupe_free(runs[i]), 0);
+        for (size_t i = 0; i < 2000; i += 3)
+            CHECK_RC(troupe_free(small[i]), 0);
+        for (size_t bin = 0; bin < TROUPE__BINS; bin++)
+            heap->pages.bins[bin] = wild[w];
+        heap->pages.bins_used = UINT64_MAX;
+        for (uint32_t page = 0; page < heap->pages.pages_end; page++) {
+            struct troupe__page *p = troupe__page_at(page);
+
+            if (troupe__page_state(p->head) != TROUPE__PAGE_FREE &&
+                troupe__page_state(p->head) != TROUPE__PAGE_SLAB)
+                continue;
+            p->u.link.next = wild[w];
+            p->u.link.previous = wild[w];
+        }
+        for (size_t i = 0; i < 64; i += 2) {
+            runs[i] = troupe_alloc((i % 5 + 3) * 4096);
+            CHECK(runs[i] != NULL);
+            fill(runs[i], (i % 5 + 3) * 4096, (unsigned)i);
+        }
+        for (size_t i = 0; i < 2000; i += 3) {
+            small[i] = troupe_alloc(64);
+            CHECK(small[i] != NULL);
+        }
+        for (size_t i = 0; i < 64; i += 2)
+            CHECK(is_filled(runs[i], (i % 5 + 3) * 4096, (unsigned)i));
+        for (size_t i = 0; i < 64; i++)
+            CHECK_RC(troupe_free(runs[i]), 0);
+        for (size_t i = 0; i < 2000; i++)
+            CHECK_RC(troupe_free(small[i]), 0);
+    }
+}
+
 static void *
 allocate_cancelled(void *argument)
 {
@@ -776,4 +830,83 @@ TEST(alloc_in_a_thread_that_is_cancelled)
     for (size_t i = 0; i < 2000; i++)
         CHECK(troupe_alloc(i * 3) != NULL);
     CHECK_EQ(unit_info().threads, 1u);
+}
+
+/* Memory that the heap has from the system. */
+static uint64_t
+committed(void)
+{
+    troupe_heap_info info = unit_info();
+
+    CHECK_LE(info.free_bytes, info.committed);
+    return info.committed;
+}
+
+TEST_TIMEOUT(alloc_memory_that_is_free_goes_back, 60)
+{
+    unsigned char *block;
+    uint64_t before;
+
+    (void)unit_slot();
+    before = committed();
+    for (int i = 0; i < 3; i++) {
+        block = troupe_alloc(320 * MIB);
+        CHECK(block != NULL);
+        CHECK_GE(committed(), before + 320 * MIB);
+        for (size_t at = 0; at < 320 * MIB; at += MIB)
+            block[at] = (unsigned char)(at / MIB + 1);
+        for (size_t at = 0; at < 320 * MIB; at += MIB)
+            CHECK_EQ(block[at], (unsigned char)(at / MIB + 1));
+        CHECK_RC(troupe_free(block), 0);
+        CHECK_LE(committed(), before + 128 * MIB);
+    }
+    /* parts of what has gone back, beside each other and beside what has not */
+    for (size_t i = 0; i < 600; i++) {
+        unsigned char *part = troupe_alloc(300000);
+
+        CHECK(part != NULL);
+        fill(part, 300000, (unsigned)i);
+    }
+    CHECK_GE(committed(), 600 * (uint64_t)300000);
+}
+
+TEST_TIMEOUT(alloc_memory_of_small_blocks_goes_back, 60)
+{
+    static void *blocks[1 << 19];
+    const size_t count = sizeof(blocks) / sizeof(blocks[0]);
+    uint64_t before;
+
+    (void)unit_slot();
+    troupe__family.heap->pages.keep_pages = 1024;
+    before = committed();
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = troupe_alloc(160);
+        CHECK(blocks[i] != NULL);
+    }
+    CHECK_GE(committed(), before + count * 160);
+    /* in no order of their addresses: 7919 and the count have no divisor */
+    for (size_t i = 0; i < count; i++)
+        CHECK_RC(troupe_free(blocks[i * 7919 % count]), 0);
+    CHECK_LE(committed(), before + 24 * MIB);
+}
+
+/* A heap that is in use keeps as much again. */
+TEST(alloc_memory_is_kept_while_as_much_is_in_use)
+{
+    void *used_block = troupe_alloc(40 * MIB);
+    void *block;
+    uint64_t with_both;
+
+    CHECK(used_block != NULL);
+    troupe__family.heap->pages.keep_pages = 0;
+    for (int i = 0; i < 8; i++) {
+        block = troupe_alloc(30 * MIB);
+        CHECK(block != NULL);
+        if (i == 0)
+            with_both = committed();
+        CHECK_RC(troupe_free(block), 0);
+        CHECK_EQ(committed(), with_both);
+    }
+    CHECK_RC(troupe_free(used_block), 0);
+    CHECK_LE(committed(), 2 * MIB);
 }

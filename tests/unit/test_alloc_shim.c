@@ -222,6 +222,91 @@ arm(uint64_t point)
     troupe__shim_atomic_hook = at_a_point;
 }
 
+struct trimming {
+    void *block;
+    uint64_t point;
+    uint32_t freed;
+};
+
+/* Frees 8 MiB, and gives them back; then takes them again. */
+static void
+trim_and_refill(void *argument)
+{
+    struct trimming *t = argument;
+
+    (void)unit_slot();
+    t->block = troupe_alloc(8 * MIB);
+    CHECK(t->block != NULL);
+    /* as if so much had been freed before */
+    troupe__family.heap->pages.released = 1u << 20;
+    arm(t->point);
+    CHECK_RC(troupe_free(t->block), 0);
+    t->freed = 1;
+    t->block = troupe_alloc(8 * MIB);
+    CHECK(t->block != NULL);
+    CHECK_RC(troupe_free(t->block), 0);
+    troupe__shim_atomic_hook = NULL;
+}
+
+TEST_TIMEOUT(alloc_killed_anywhere_while_memory_goes_back, 120)
+{
+    struct trimming *t = unit_shared(sizeof(*t));
+    uint64_t before = 0;
+    uint64_t point = 0;
+    bool done = false;
+
+    troupe__family.heap->pages.keep_pages = 64;
+    while (!done) {
+        unsigned char *block;
+        int status;
+        pid_t pid;
+
+        t->point = ++point;
+        t->freed = 0;
+        t->block = NULL;
+        pid = unit_fork(trim_and_refill, t);
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        done = WIFEXITED(status);
+        CHECK(done ? WEXITSTATUS(status) == 0 : WTERMSIG(status) == SIGKILL);
+        (void)unit_info();
+        /* what it had not begun to free, or had got already, is the family's */
+        if (troupe_usable_size(t->block) != 0)
+            CHECK_RC(troupe_free(t->block), 0);
+        /* whatever is hollow by now can be had, and written to */
+        block = troupe_alloc(9 * MIB);
+        CHECK(block != NULL);
+        memset(block, 1, 9 * MIB);
+        CHECK_RC(troupe_free(block), 0);
+        if (before == 0)
+            before = used();
+        CHECK_EQ(used(), before);
+    }
+    CHECK_GT(point, 20u);
+}
+
+TEST(alloc_of_memory_that_went_back_and_is_refused_now)
+{
+    void *block = troupe_alloc(64 * MIB);
+    uint64_t before;
+
+    CHECK(block != NULL);
+    troupe__family.heap->pages.keep_pages = 0;
+    CHECK_RC(troupe_free(block), 0);
+    CHECK_LE(unit_info().committed, 2 * MIB);
+    before = used();
+    failing = "fallocate";
+    failing_with = ENOSPC;
+    troupe__shim_fault = fail_always;
+    errno = 0;
+    CHECK(troupe_alloc(64 * MIB) == NULL);
+    CHECK_EQ(errno, ENOMEM);
+    CHECK_EQ(used(), before);
+    troupe__shim_fault = NULL;
+    CHECK(troupe_alloc(64 * MIB) == block);
+    memset(block, 1, 64 * MIB);
+    CHECK_RC(troupe_free(block), 0);
+}
+
 static void *
 allocate_and_end(void *argument)
 {
