@@ -63,11 +63,13 @@ TROUPE_API int troupe_heap_setup(const troupe_heap_options *options);
  * gives a block that holds nothing and has an address of its own.
  *
  * Returns NULL with errno set: ENOMEM (the heap's limit, the window or the
- * machine is exhausted; never a signal later), EUSERS (no thread slot).
+ * machine is exhausted; never a signal later), EUSERS (no thread slot), EMFILE
+ * or ENFILE (there was no heap yet, and no descriptor to make it), ENOTSUP (see
+ * above: a child of clone(2)). Nothing is changed then.
  *
  * May wait, boundedly, for another member that is inside the allocator.
- * Thread-safe. After fork both sides go on using the heap. Not for signal
- * handlers. Killed inside: the block is reclaimed.
+ * Thread-safe; no cancellation point. After fork both sides go on using the
+ * heap. Not for signal handlers. Killed inside: the block is reclaimed.
  */
 TROUPE_API TROUPE_MUST_CHECK void *troupe_alloc(size_t size);
 
@@ -78,8 +80,8 @@ TROUPE_API TROUPE_MUST_CHECK void *troupe_calloc(size_t count, size_t size);
 /*
  * Changes the size of a block, moving it if need be, as realloc(3) does:
  * `block` NULL allocates, `size` 0 keeps a block that holds nothing. On
- * failure (NULL, errno: ENOMEM, EUSERS, or EINVAL for what is no block of the
- * heap) the old block is untouched. Killed inside: the old block is as it was,
+ * failure (NULL, errno as troupe_alloc, or EINVAL for what troupe_free would
+ * refuse) the old block is untouched. A block of a scope stays in it. Killed inside: the old block is as it was,
  * or the caller held the new one and both are settled as free; its owner died.
  */
 TROUPE_API TROUPE_MUST_CHECK void *troupe_realloc(void *block, size_t size);
@@ -88,15 +90,24 @@ TROUPE_API TROUPE_MUST_CHECK void *troupe_realloc(void *block, size_t size);
 TROUPE_API TROUPE_MUST_CHECK char *troupe_strdup(const char *text);
 
 /*
- * Gives a block back; any member may, whoever allocated it. NULL is fine.
- * Returns 0, or -EINVAL for an address that is not a live block of the heap
- * (never allocated, inside a block, freed before): nothing happens then.
- * Waiting and safety as troupe_alloc. Killed inside: the block is freed.
+ * Gives a block back. A block that was handed out by troupe_alloc() and its
+ * like, or given to the family by troupe_scope_give(), any member may free,
+ * whoever allocated it; one in a scope only the process that owns the scope.
+ * NULL is fine.
+ *
+ * Returns 0, or -EINVAL for an address that is not such a block (never
+ * allocated, inside a block, freed before and not allocated again since, in
+ * another process's scope); -ENOMEM, -EUSERS, -ENOTSUP: this thread could not
+ * join the family. Nothing happens then.
+ *
+ * Waiting and safety as troupe_alloc. When much more memory is free than in
+ * use, the call gives some back to the system. Killed inside: the block is
+ * freed, or as it was.
  */
 TROUPE_API int troupe_free(void *block);
 
-/* Bytes usable in a live block, at least what was asked for; 0 for anything
- * else. Never blocks; thread-safe. */
+/* Bytes usable in a live block that the caller may free, at least what was asked
+ * for; 0 for anything else. Never blocks; thread-safe. */
 TROUPE_API size_t troupe_usable_size(const void *block);
 
 /* Whether `size` bytes from `address` on lie inside the family's heap. Never
@@ -108,15 +119,16 @@ typedef struct troupe_heap_info {
     uint64_t base;       /* first address of the window */
     uint64_t window;     /* bytes of address space */
     uint64_t limit;      /* bytes it may grow to */
-    uint64_t committed;  /* bytes taken from the system */
+    uint64_t committed;  /* bytes of memory it has from the system now */
     uint64_t free_bytes; /* of these, free runs of pages */
     uint32_t members;    /* live processes of the family */
     uint32_t threads;    /* live threads that use the library */
 } troupe_heap_info;
 
-/* Fills in figures about the heap, each exact at some moment during the call.
- * -EINVAL: NULL or a size this library does not know. Boundedly waits for the
- * allocator's lock. */
+/* Fills in figures about the heap, each exact at some moment during the call. 0;
+ * -EINVAL: NULL or a size this library does not know; -ENOMEM, -EUSERS, -EMFILE,
+ * -ENFILE, -ENOTSUP: this thread could not join the family. Boundedly waits for
+ * the allocator's lock. Thread-safe; not for signal handlers. */
 TROUPE_API int troupe_heap_info_get(troupe_heap_info *info);
 
 TROUPE_END_DECLS

@@ -23,7 +23,8 @@ TROUPE_BEGIN_DECLS
 typedef struct troupe_scope troupe_scope;
 
 /* Makes an empty scope owned by the calling process. 0, -EINVAL (NULL),
- * -ENOMEM, -EUSERS. Killed inside: nothing is left. Thread-safe. */
+ * -ENOMEM, -EUSERS, -EMFILE, -ENFILE, -ENOTSUP (as troupe_alloc). Killed inside:
+ * nothing is left. Thread-safe. */
 TROUPE_API TROUPE_MUST_CHECK int troupe_scope_new(troupe_scope **ret_scope);
 
 /* Frees the scope and every block in it. NULL is fine. -EINVAL for what is no
@@ -31,8 +32,10 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_scope_new(troupe_scope **ret_scope);
  * Killed inside: the rest is freed too. */
 TROUPE_API int troupe_scope_free(troupe_scope *scope);
 
-/* A block as from troupe_alloc(), in the scope. troupe_free() frees it early.
- * NULL with errno ENOMEM, EUSERS, EINVAL or EXDEV. */
+/* A block as from troupe_alloc(), in the scope. The owner of the scope may free
+ * it early with troupe_free(); another process gets -EINVAL there, until it was
+ * given. NULL with errno as troupe_alloc, EINVAL (no scope) or EXDEV (not of
+ * this process). */
 TROUPE_API TROUPE_MUST_CHECK void *troupe_scope_alloc(troupe_scope *scope,
                                                       size_t size);
 
