@@ -55,6 +55,15 @@ troupe__child_open(int32_t pid)
     return troupe__fd_above_streams(troupe__task_open(pid));
 }
 
+bool
+troupe__child_is_ours(int pidfd)
+{
+    siginfo_t info;
+
+    return waitid(WAIT_PIDFD, (id_t)pidfd, &info,
+                  WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 void
 troupe__child_undo(int32_t pid)
 {

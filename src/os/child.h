@@ -17,6 +17,10 @@ int32_t troupe__child_fork(void);
  * closed on exec. -ESRCH: the host has reaped it already. */
 int troupe__child_open(int32_t pid);
 
+/* Whether the pidfd is that of a child of the calling process, which nobody has
+ * reaped. */
+bool troupe__child_is_ours(int pidfd);
+
 /* Gets rid of a child that has just been forked and must not be. */
 void troupe__child_undo(int32_t pid);
 

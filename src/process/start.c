@@ -115,15 +115,14 @@ fork_failed(int error)
 {
     uint64_t limit = troupe__child_limit();
 
+    errno = -error;
     if (error == -EAGAIN && limit != UINT64_MAX)
-        return troupe__detail(error, "fork: %s (RLIMIT_NPROC is %llu)",
-                              strerror(-error), (unsigned long long)limit);
+        return troupe__detail(error, "fork: %m (RLIMIT_NPROC is %llu)",
+                              (unsigned long long)limit);
     if (error == -EAGAIN)
-        return troupe__detail(error,
-                              "fork: %s (the limit of the system or of its "
-                              "control group)",
-                              strerror(-error));
-    return troupe__detail(error, "fork: %s", strerror(-error));
+        return troupe__detail(error, "fork: %m (the limit of the system or of "
+                                     "its control group)");
+    return troupe__detail(error, "fork: %m");
 }
 
 /* A life pipe for a daemon, its write end where all children find it. */
@@ -136,9 +135,10 @@ life_begin(troupe_process *p, int *ret_read)
         return -ENOMEM;
     status = troupe__life_pipe(ret_read, &p->life_write);
     troupe__processes_unlock();
-    if (status < 0)
-        return troupe__detail(status, "pipe for a daemon: %s",
-                              strerror(-status));
+    if (status < 0) {
+        errno = -status;
+        return troupe__detail(status, "pipe for a daemon: %m");
+    }
     return 0;
 }
 
@@ -160,13 +160,19 @@ child_take(troupe_process *p, int32_t pid)
     int fd = troupe__child_open(pid);
     bool gone = fd == -ESRCH;
 
-    /* The host reaped it: somebody killed it at the gate. */
+    /* Killed at the gate by somebody, and reaped by the host; its number may be
+     * another's already. */
+    if (fd >= 0 && !troupe__child_is_ours(fd)) {
+        (void)close(fd);
+        gone = true;
+    }
     if (gone)
         fd = troupe__child_dead_fd();
     if (fd < 0) {
         if (!gone)
             troupe__child_undo(pid);
-        return troupe__detail(fd, "pidfd_open: %s", strerror(-fd));
+        errno = -fd;
+        return troupe__detail(fd, "pidfd_open: %m");
     }
     if (troupe__processes_lock() == NULL)
         return -ENOMEM;
@@ -383,5 +389,5 @@ troupe__process_main(troupe_process *p, const char *parent_name,
         not_begun("registering the exit", status);
     troupe_log(TROUPE_LOG_INFO, "child process calling self.run()");
     status = p->target != NULL ? p->target(p->arg) : 0;
-    exit(status);
+    exit(status); /* NOLINT(concurrency-mt-unsafe): the one thread there is */
 }

@@ -146,6 +146,86 @@ kill_the_child(const char *call)
     return 0;
 }
 
+/* And a stranger gets its number: a child of this one, which ends it when it is
+ * told and looks whether anybody has done so before. */
+static pid_t helper;
+static int told[2];
+
+static void
+helper_runs(pid_t wanted, int ready)
+{
+    pid_t pid = 0;
+    char text[16];
+    char byte;
+    int tries;
+    int fd;
+
+    (void)snprintf(text, sizeof(text), "%d", (int)wanted - 1);
+    fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+    CHECK_GE(fd, 0);
+    /* Somebody else may have been faster; in the end that is a stranger too. */
+    for (tries = 0; tries < 100 && pid != wanted; tries++) {
+        if (pid != 0) {
+            CHECK_EQ(kill(pid, SIGKILL), 0);
+            CHECK_EQ(wait_raw(pid), -SIGKILL);
+        }
+        CHECK_EQ(pwrite(fd, text, strlen(text), 0), (ssize_t)strlen(text));
+        pid = fork_raw();
+        if (pid == 0)
+            child_sleeps(NULL);
+    }
+    CHECK_EQ(write(ready, "r", 1), 1);
+    CHECK_EQ(read(told[0], &byte, 1), 1);
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    CHECK_EQ(wait_raw(pid), -SIGKILL);
+    _exit(0);
+}
+
+static int
+replace_the_child(const char *call)
+{
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    if (strcmp(call, "pidfd_open") != 0)
+        return 0;
+    pid = only_child();
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    CHECK_EQ(wait_raw(pid), -SIGKILL);
+    CHECK_EQ(pipe2(told, O_CLOEXEC), 0);
+    CHECK_EQ(pipe2(ready, O_CLOEXEC), 0);
+    helper = fork_raw();
+    if (helper == 0)
+        helper_runs(pid, ready[1]);
+    CHECK_EQ(read(ready[0], &byte, 1), 1);
+    CHECK_EQ(close(ready[0]), 0);
+    CHECK_EQ(close(ready[1]), 0);
+    return 0;
+}
+
+TEST(gate_child_whose_number_is_a_strangers)
+{
+    troupe_process *p;
+    int code;
+
+    scene = SHARED(struct scene);
+    p = process_new(child_begins, NULL, false);
+    troupe__shim_fault = replace_the_child;
+    CHECK_RC(troupe_process_start(p), 0);
+    troupe__shim_fault = NULL;
+    CHECK_RC(troupe_process_terminate(p), 0);
+    CHECK_RC(troupe_process_join(p, TROUPE_FOREVER), 0);
+    CHECK_RC(troupe_process_exitcode(p, &code), 0);
+    CHECK_EQ(code, TROUPE_EXIT_UNKNOWN);
+    CHECK_EQ(write(told[1], "e", 1), 1);
+    CHECK_EQ(wait_raw(helper), 0);
+    CHECK_EQ(close(told[0]), 0);
+    CHECK_EQ(close(told[1]), 0);
+    troupe_process_free(p);
+    CHECK_RC(troupe_free(scene), 0);
+}
+
 TEST(gate_child_killed_and_reaped_by_others)
 {
     troupe_process **list;
