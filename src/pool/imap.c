@@ -281,9 +281,13 @@ local_new(struct troupe__pool_control *control, const troupe_imap_options *o,
     imap->free_slots = calloc(o->window, sizeof(*imap->free_slots));
     imap->found =
         calloc((o->window + WORD_BITS - 1) / WORD_BITS, sizeof(*imap->found));
+    imap->ticker = (struct troupe__ticker){.call = o->progress,
+                                           .arg = o->progress_arg,
+                                           .total = o->total,
+                                           .count = given_count,
+                                           .count_arg = imap};
     if (imap->free_slots == NULL || imap->found == NULL ||
-        troupe__ticker_begin(&imap->ticker, o->progress, o->progress_arg,
-                             o->bar, o->total, given_count, imap) < 0) {
+        troupe__ticker_begin(&imap->ticker, o->bar) < 0) {
         local_free(imap);
         return NULL;
     }

@@ -489,11 +489,14 @@ run(struct troupe__pool_control *control, struct troupe__thread *self,
 {
     struct troupe__map map = {.next = NULL};
     struct waiting waiting = {control, &map};
-    struct troupe__ticker ticker;
+    struct troupe__ticker ticker = {.call = r->o.progress,
+                                    .arg = r->o.progress_arg,
+                                    .total = r->count,
+                                    .count = ended_count,
+                                    .count_arg = &map};
     int status;
 
-    status = troupe__ticker_begin(&ticker, r->o.progress, r->o.progress_arg,
-                                  r->o.bar, r->count, ended_count, &map);
+    status = troupe__ticker_begin(&ticker, r->o.bar);
     if (status < 0)
         return status;
     (void)pthread_mutex_lock(&control->lock);
@@ -525,7 +528,7 @@ run(struct troupe__pool_control *control, struct troupe__thread *self,
     return report->values == r->count ? 0 : TROUPE_TASKS_FAILED;
 }
 
-int
+int /* NOLINTNEXTLINE(readability-function-size): as Python's, and two arrays */
 troupe_pool_map(troupe_pool *pool, troupe_map_function *function,
                 const void *items, size_t count, size_t item_size,
                 void *results, size_t result_size,

@@ -399,7 +399,7 @@ troupe__pool_job_new(struct troupe__pool_control *control,
     memset(job, 0, cleared);
     job->size = size;
     *ret_place = place;
-    memcpy(ret_job, &job, sizeof(job));
+    memcpy(ret_job, &job, sizeof(void *));
     return 0;
 }
 

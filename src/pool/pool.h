@@ -197,11 +197,9 @@ struct troupe__ticker {
     int64_t next;
 };
 
-/* `bar` may be NULL. 0 or -ENOMEM. */
-int troupe__ticker_begin(struct troupe__ticker *ticker,
-                         troupe_pool_progress *call, void *arg, const char *bar,
-                         uint64_t total, uint64_t (*count)(void *arg),
-                         void *count_arg);
+/* With call, arg, total, count and count_arg filled in and the rest 0; the bar
+ * with this label, or NULL. 0 or -ENOMEM. */
+int troupe__ticker_begin(struct troupe__ticker *ticker, const char *bar);
 
 /* Tells how far it is, when that is due; returns when it will be due again. No
  * lock held. */

@@ -48,10 +48,16 @@ struct troupe_progress {
     bool shown; /* there is a line on the screen */
 };
 
+static const char *
+variable(const char *name)
+{
+    return getenv(name); /* NOLINT(concurrency-mt-unsafe): read alone */
+}
+
 static bool
 is_set(const char *name)
 {
-    const char *value = getenv(name);
+    const char *value = variable(name);
 
     return value != NULL && value[0] != '\0';
 }
@@ -59,7 +65,7 @@ is_set(const char *name)
 static bool
 wanted(void)
 {
-    const char *terminal = getenv("TERM");
+    const char *terminal = variable("TERM");
 
     return isatty(STDERR_FILENO) && !is_set("NO_COLOR") && !is_set("CI") &&
            (terminal == NULL || strcmp(terminal, "dumb") != 0);

@@ -38,10 +38,12 @@ words(uint64_t address)
 static bool
 sane(const struct troupe__stream *stream)
 {
+    size_t bytes = stream->words * sizeof(uint64_t);
+
     return stream->window != 0 && stream->window <= TROUPE_POOL_MAX_WINDOW &&
            stream->words == (stream->window + WORD_BITS - 1) / WORD_BITS &&
-           troupe_heap_contains(words(stream->ready), stream->words * 8) &&
-           troupe_heap_contains(words(stream->done), stream->words * 8) &&
+           troupe_heap_contains(words(stream->ready), bytes) &&
+           troupe_heap_contains(words(stream->done), bytes) &&
            troupe_heap_contains((void *)(uintptr_t)stream->slots,
                                 stream->window *
                                     sizeof(struct troupe__task_slot));

@@ -7,28 +7,17 @@
 #include "base/math.h"
 #include "os/clock.h"
 
-#include <string.h>
-
 #define INTERVAL (100 * TROUPE__MS)
 
 int
-troupe__ticker_begin(struct troupe__ticker *ticker, troupe_pool_progress *call,
-                     void *arg, const char *bar, uint64_t total,
-                     uint64_t (*count)(void *arg), void *count_arg)
+troupe__ticker_begin(struct troupe__ticker *ticker, const char *bar)
 {
-    troupe_progress_options o = {.size = sizeof(o), .keep = true};
+    troupe_progress_options o = {
+        .size = sizeof(o), .label = bar, .total = ticker->total, .keep = true};
 
-    memset(ticker, 0, sizeof(*ticker));
-    ticker->call = call;
-    ticker->arg = arg;
-    ticker->total = total;
-    ticker->count = count;
-    ticker->count_arg = count_arg;
     ticker->told = UINT64_MAX;
     if (bar == NULL)
         return 0;
-    o.label = bar;
-    o.total = total;
     return troupe_progress_new(&ticker->bar, &o);
 }
 

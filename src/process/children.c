@@ -29,7 +29,7 @@ troupe_process_active_children(troupe_process ***ret_children,
         return -ENOMEM;
     for (p = all->first; p != NULL; p = p->next)
         most++;
-    list = calloc(most + 1, sizeof(*list));
+    list = calloc(most + 1, sizeof(void *));
     dead = calloc(most + 1, sizeof(*dead));
     if (list == NULL || dead == NULL) {
         troupe__processes_unlock();

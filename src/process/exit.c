@@ -417,5 +417,5 @@ troupe__exit_register_child(void)
 void
 troupe_exit(int status)
 {
-    exit(status);
+    exit(status); /* NOLINT(concurrency-mt-unsafe): as the caller wants it */
 }

@@ -85,6 +85,7 @@ static int
 copy_options(troupe_process *p, const troupe_process_options *o)
 {
     size_t queues;
+    size_t i;
     int status;
 
     p->target = o->target;
@@ -100,15 +101,13 @@ copy_options(troupe_process *p, const troupe_process_options *o)
     if (__builtin_add_overflow(o->produces_count, o->consumes_count, &queues))
         return -ENOMEM;
     if (queues != 0) {
-        p->queues = calloc(queues, sizeof(*p->queues));
+        p->queues = calloc(queues, sizeof(void *));
         if (p->queues == NULL)
             return -ENOMEM;
-        if (o->produces_count != 0)
-            memcpy(p->queues, o->produces,
-                   o->produces_count * sizeof(*p->queues));
-        if (o->consumes_count != 0)
-            memcpy(p->queues + o->produces_count, o->consumes,
-                   o->consumes_count * sizeof(*p->queues));
+        for (i = 0; i < o->produces_count; i++)
+            p->queues[i] = o->produces[i];
+        for (i = 0; i < o->consumes_count; i++)
+            p->queues[o->produces_count + i] = o->consumes[i];
     }
     p->produces_count = o->produces_count;
     p->consumes_count = o->consumes_count;
@@ -140,7 +139,7 @@ handle_new(const char *name)
     p->identity = (char *)(p + 1);
     p->name = p->identity + identity;
     if (name != NULL)
-        memcpy(p->identity + identity, name, length);
+        memcpy(p->identity + identity, name, length + 1);
     return p;
 }
 
@@ -161,7 +160,7 @@ handle_name(troupe_process *p, const char *mine, unsigned number, bool named)
         at = stpcpy(at, mine);
         *at++ = ':';
     }
-    at = stpcpy(at, digit);
+    (void)stpcpy(at, digit);
     if (!named) {
         at = p->identity + (p->name - p->identity);
         (void)stpcpy(stpcpy(at, PREFIX), p->identity);
@@ -515,12 +514,11 @@ troupe_process_close(troupe_process *p)
     if (all == NULL)
         return -ENOMEM;
     status = troupe__process_check(all, p);
-    if (p == all->current || p->starting)
+    if (p == all->current || p->starting ||
+        (status == 0 && !troupe__process_reap(all, p, &now)))
         status = -EBUSY;
     else if (status == -ESHUTDOWN || status == -ESRCH)
         status = 0;
-    else if (status == 0 && !troupe__process_reap(all, p, &now))
-        status = -EBUSY;
     if (status == 0 && !p->closed) {
         p->closed = true;
         member = p->member;

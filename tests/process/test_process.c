@@ -644,7 +644,7 @@ TEST(process_buffers_are_written_before_the_start)
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     CHECK_GE(fd, 0);
     (void)fflush(stdout);
-    saved = dup(STDOUT_FILENO);
+    saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
     CHECK_EQ(dup2(fd, STDOUT_FILENO), STDOUT_FILENO);
     (void)printf("once ");
     CHECK_EQ(process_finish(process_start(child_returns, NULL)), 0);
@@ -670,7 +670,7 @@ TEST(process_writes_its_own_output_at_its_end)
 {
     char text[64] = "";
     int ends[2];
-    int saved = dup(STDOUT_FILENO);
+    int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
 
     CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
     (void)fflush(stdout);

@@ -322,7 +322,7 @@ child_prints_and_exits(void *unused)
 TEST(output_is_kept_by_exit)
 {
     char text[16] = "";
-    int saved = dup(STDOUT_FILENO);
+    int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
     int ends[2];
 
     CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
