@@ -10,9 +10,6 @@ TEST_TIMEOUT(the_engine_passes_a_sound_toy_and_finds_every_planted_bug, 300)
 
 TEST_TIMEOUT(the_engine_reaches_every_instruction_of_a_sound_toy, 300)
 {
-    /* Known fault of the engine, to be mended: some runs cannot reach a point
-     * again and count it as missed. */
-    SKIP("points are sometimes missed by brute force");
     char *arguments[] = {(char[]){"crash-selftest"}, (char[]){"--brute"}, NULL};
 
     run_beside("crash-selftest", arguments);

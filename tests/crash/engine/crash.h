@@ -48,9 +48,11 @@ struct crash_covers {
  }
 
 struct crash_scenario {
+    /* The function it is about; or `operation` says what, and `covers`, which
+     * ends with a NULL name, which functions.  Each must really be entered. */
+    struct crash_covers function[2];
     const char *operation;
     const char *state;
-    /* Ends with a NULL name.  Each must really be entered by the victim. */
     const struct crash_covers *covers;
     /* In the stage, before anybody else exists. */
     void (*setup)(void);
@@ -116,6 +118,13 @@ bool crash_gate_is_open(unsigned gate);
 void crash_step_begin(void);
 void crash_step_end(void);
 
+/*
+ * The nudge of a victim whose sleeps end without one, because children that it
+ * started live by themselves.  How often it sleeps differs from run to run, so
+ * its points are counted from its beginning.
+ */
+bool crash_sleeps_end(unsigned n);
+
 /* In the stage: kills a peer, which is then no finding. */
 void crash_kill_peer(unsigned peer);
 
@@ -170,7 +179,7 @@ struct crash_options {
     unsigned sample;     /* at most so many points a victim, 0 is all */
     unsigned jobs;       /* scenarios at a time */
     bool brute;          /* every instruction */
-    bool second_brute;   /* the second victim at every distinct point too */
+    bool all_pairs;      /* no pair of deaths is spared */
     bool without_waitv;  /* make futex_waitv() fail as on an old kernel */
     bool verbose;
     bool quiet;         /* no line a scenario */
@@ -180,8 +189,10 @@ struct crash_options {
 struct crash_totals {
     unsigned long points;
     unsigned long found[CRASH_KINDS];
-    unsigned long missed; /* points that could not be reached again */
-    unsigned long errors; /* the engine or a scenario itself is broken */
+    unsigned long missed;   /* points that could not be reached again */
+    unsigned long replaced; /* the run took another way than the first */
+    unsigned long spared;   /* pairs left out, see second_victims() */
+    unsigned long errors;   /* the engine or a scenario itself is broken */
     unsigned long scenarios;
 };
 

@@ -23,6 +23,8 @@ struct result {
     unsigned long points;
     unsigned long found[CRASH_KINDS];
     unsigned long missed;
+    unsigned long replaced;
+    unsigned long spared;
     unsigned long errors;
     unsigned reports;
 };
@@ -33,11 +35,13 @@ struct board {
     _Atomic unsigned long points;
     _Atomic unsigned long found[CRASH_KINDS];
     _Atomic unsigned long missed;
+    _Atomic unsigned long replaced;
+    _Atomic unsigned long spared;
     _Atomic unsigned long errors;
     _Atomic unsigned long scenarios;
 };
 
-enum { MAX_REPORTS = 6, TRIES = 6 };
+enum { MAX_REPORTS = 6, TRIES = 6, MAX_PATHS = 4096, THIN = 8 };
 
 static int64_t
 now_ms(void)
@@ -241,11 +245,13 @@ found_any(const struct result *result)
 
 /* ---- one scenario ---- */
 
+/* Performs the plan, again if the victim did not come to its point. */
 static bool
-kill_at(const struct crash_options *options, struct plan *plan,
-        struct result *result, char **text)
+arrive(const struct crash_options *options, struct plan *plan,
+       struct result *result, char **text)
 {
     unsigned tries;
+    char where[256];
 
     for (tries = 0; tries < TRIES; tries++) {
         plan->slowly = tries > 1;
@@ -254,15 +260,23 @@ kill_at(const struct crash_options *options, struct plan *plan,
             break;
     }
     plan->slowly = false;
-    if (tries == TRIES) {
-        char where[256];
-
-        result->missed++;
-        point_text(&plan->first, where, sizeof(where));
-        if (options->verbose)
-            say(text, "    missed %s\n", where);
-    } else
+    if (tries < TRIES) {
         result->points++;
+        result->replaced += atomic_load(&control->replaced) != 0;
+        return true;
+    }
+    result->missed++;
+    point_text(&plan->first, where, sizeof(where));
+    if (options->verbose)
+        say(text, "    missed %s\n", where);
+    return false;
+}
+
+static bool
+kill_at(const struct crash_options *options, struct plan *plan,
+        struct result *result, char **text)
+{
+    (void)arrive(options, plan, result, text);
     collect(options, plan, result, text);
     return !(options->stop_at_first && found_any(result));
 }
@@ -277,31 +291,70 @@ sampled(uint32_t index, uint32_t count, unsigned sample)
            (uint64_t)(index - 1) * sample / count;
 }
 
+/* The ways that second victims took, and how often each. */
+struct paths {
+    size_t count;
+
+    struct {
+        uint64_t path;
+        bool together;
+        uint32_t members;
+    } seen[MAX_PATHS];
+};
+
+/* How many first victims left the second the same way before this one. */
+static uint32_t
+path_member(struct paths *paths, uint64_t path, bool together)
+{
+    size_t i;
+
+    for (i = 0; i < paths->count; i++)
+        if (paths->seen[i].path == path && paths->seen[i].together == together)
+            return paths->seen[i].members++;
+    if (paths->count == MAX_PATHS)
+        return 0;
+    paths->seen[i].path = path;
+    paths->seen[i].together = together;
+    paths->seen[i].members = 1;
+    paths->count++;
+    return 0;
+}
+
+/*
+ * The second victim dies at each of its distinct points, for one first death of
+ * every path: those after which the second changes memory at the same places in
+ * the same order.  Of each further first death on the path it dies at every
+ * THIN-th, another ones each time, so that each place meets deaths from all
+ * over the path.
+ */
 static void
 second_victims(const struct crash_options *options, struct plan plan,
-               struct result *result, char **text)
+               struct paths *paths, struct result *result, char **text)
 {
     struct profile *profile = &control->profile[1];
     unsigned sample = options->sample;
-    uint32_t i, index = 0;
+    uint32_t i, index = 0, member;
 
     plan.mode = PLAN_SECOND_PROFILE;
     memset(&plan.second, 0, sizeof(plan.second));
-    perform(&plan, NULL);
-    if (atomic_load(&control->missed)) {
-        result->missed++;
+    if (!arrive(options, &plan, result, text))
         return;
-    }
     plan.second = profile->points[profile->count - 1];
-    result->points++;
     collect(options, &plan, result, text);
     plan.mode = PLAN_SECOND_KILL;
+    member = path_member(paths, profile->path, plan.together);
+    if (options->all_pairs || sample != 0)
+        member = 0;
     /* The last point was visited by the profile itself. */
     for (i = 0; i + 1 < profile->count; i++) {
         if (!profile->points[i].distinct)
             continue;
         if (!sampled(index++, profile->distinct, sample / 2))
             continue;
+        if (member != 0 && (index + member) % THIN != 0) {
+            result->spared++;
+            continue;
+        }
         plan.second = profile->points[i];
         if (!kill_at(options, &plan, result, text))
             return;
@@ -355,9 +408,11 @@ visit_seconds(const struct crash_options *options, struct plan *plan,
               struct result *result, char **text)
 {
     const struct profile *profile = &control->profile[0];
+    static struct paths paths;
     uint32_t i, index = 0;
     int together;
 
+    paths.count = 0;
     for (i = 0; i < profile->count; i++) {
         if (!profile->points[i].distinct ||
             !sampled(index++, profile->distinct, options->sample / 2))
@@ -365,7 +420,7 @@ visit_seconds(const struct crash_options *options, struct plan *plan,
         for (together = 0; together < 2; together++) {
             plan->first = profile->points[i];
             plan->together = together != 0;
-            second_victims(options, *plan, result, text);
+            second_victims(options, *plan, &paths, result, text);
             if (options->stop_at_first && found_any(result))
                 return;
         }
@@ -385,6 +440,7 @@ run_scenario(const struct crash_options *options,
         .deadline = options->deadline + 30,
     };
     char *text = NULL, *line = NULL;
+    int64_t began = now_ms();
     unsigned i;
 
     perform(&plan, NULL);
@@ -413,9 +469,10 @@ run_scenario(const struct crash_options *options,
                 visit_seconds(options, &plan, result, &text);
         }
     }
-    say(&line, "%-24s %-44s %6lu points of %6u instructions%s  ",
+    say(&line, "%-28s %-50s %6lu points of %6u instructions%s, %lu s  ",
         scenario->operation, scenario->state, result->points,
-        profile->steps + 1, scenario->second != NULL ? ", pairs" : "");
+        profile->steps + 1, scenario->second != NULL ? " and pairs" : "",
+        (unsigned long)(now_ms() - began) / 1000);
     if (!found_any(result) && result->missed == 0)
         say(&line, "ok\n");
     else {
@@ -467,6 +524,8 @@ add_result(struct board *board, const struct result *result)
 
     atomic_fetch_add(&board->points, result->points);
     atomic_fetch_add(&board->missed, result->missed);
+    atomic_fetch_add(&board->replaced, result->replaced);
+    atomic_fetch_add(&board->spared, result->spared);
     atomic_fetch_add(&board->errors, result->errors);
     atomic_fetch_add(&board->scenarios, 1);
     for (i = 0; i < CRASH_KINDS; i++)
@@ -478,7 +537,7 @@ job_main(const struct crash_options *options,
          const struct crash_scenario *const *scenarios, size_t count,
          struct board *board)
 {
-    size_t index;
+    size_t turn;
 
     /* What a stage leaves behind comes to us, and to nobody else. */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -488,11 +547,14 @@ job_main(const struct crash_options *options,
         atomic_fetch_add(&board->errors, 1);
         _exit(1);
     }
-    while ((index = atomic_fetch_add(&board->next, 1)) < count) {
+    while ((turn = atomic_fetch_add(&board->next, 1)) < 2 * count) {
         struct result result = {0};
+        size_t index = turn % count;
         char *line;
 
-        if (!selected(options, scenarios[index]))
+        /* Pairs take longest: begun first, they do not end alone. */
+        if ((scenarios[index]->second != NULL) != (turn < count) ||
+            !selected(options, scenarios[index]))
             continue;
         line = run_scenario(options, scenarios[index], &result);
         if (line != NULL && (!options->quiet || found_any(&result))) {
@@ -525,6 +587,8 @@ board_close(struct board *board, struct crash_totals *totals)
 
     totals->points += board->points;
     totals->missed += board->missed;
+    totals->replaced += board->replaced;
+    totals->spared += board->spared;
     totals->errors += board->errors;
     totals->scenarios += board->scenarios;
     for (i = 0; i < CRASH_KINDS; i++)

@@ -19,16 +19,22 @@ enum point_kind {
 
 /*
  * Where a victim is stopped: before the instruction at pc, having arrived
- * there for the hit-th time from another instruction, and then sub steps
- * further, which is how a repeated string instruction is taken apart.  A
- * POINT_SLEEP lies inside the system call at that place.
+ * there for the hit-th time from another instruction since it last slept, and
+ * then sub steps further, which is how a repeated string instruction is taken
+ * apart.  A POINT_SLEEP lies inside the system call at that place.
+ *
+ * All is counted from the last sleep that a nudge ended, because a sleep with a
+ * bound may end by itself before anybody saw it, on a busy machine, and the
+ * victim then goes round once more.
  */
 struct crash_point {
     uint64_t pc;
+    uint32_t naps; /* sleeps before it */
     uint32_t hit;
     uint32_t sub;
-    uint32_t step;
-    uint32_t ordinal; /* distinct points up to here */
+    uint32_t step;    /* from the beginning, for people */
+    uint32_t since;   /* steps since the last sleep */
+    uint32_t ordinal; /* distinct points since then, up to here */
     uint16_t kind;
     uint16_t distinct;
 };
@@ -50,9 +56,9 @@ struct profile {
     bool exited;   /* the operation ended its process, in order */
     bool overflow;
     uint32_t sleeps;
-    uint32_t sleep[MAX_SLEEPS]; /* indices of the POINT_SLEEPs */
-    bool entered[MAX_COVERS];   /* each exported function it claims */
-    bool wrote;                 /* shared memory or robust list changed */
+    uint64_t path;            /* of its distinct points, in their order */
+    bool entered[MAX_COVERS]; /* each exported function it claims */
+    bool wrote;               /* shared memory or robust list changed */
 };
 
 /* ---- what the director asks a stage to do ---- */
@@ -107,7 +113,8 @@ enum { ACTORS = CRASH_PEERS + 4 };
 struct control {
     _Atomic int phase;
     _Atomic int missed;
-    _Atomic int broken; /* the scenario or the engine, not the library */
+    _Atomic int replaced; /* killed at another point than the planned one */
+    _Atomic int broken;   /* the scenario or the engine, not the library */
     _Atomic int prepared;
     _Atomic int completed;
     _Atomic int second_completed;
@@ -160,15 +167,15 @@ bool tracee_await(struct tracee *tracee, pid_t pid);
 void tracee_kill(struct tracee *tracee);
 /*
  * Single-steps to the operation's end and writes down all its points, or until
- * `until`: the point with the same number of distinct ones before it, if it is
- * distinct itself, else with the same number of steps.
+ * `until`: the point after as many sleeps with the same number of distinct ones
+ * before it, if it is distinct itself, else with the same number of steps.
  */
 void tracee_profile(struct tracee *tracee, struct profile *profile,
                     const struct crash_covers *covers,
                     bool (*nudge)(unsigned n), const struct crash_point *until);
 /* False when the victim never came there. */
-bool tracee_reach(struct tracee *tracee, const struct profile *profile,
-                  const struct crash_point *point, bool (*nudge)(unsigned n));
+bool tracee_reach(struct tracee *tracee, const struct crash_point *point,
+                  bool (*nudge)(unsigned n));
 
 /* A process that sleeps in a system call which waits for others. */
 bool process_asleep(pid_t pid);

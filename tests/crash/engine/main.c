@@ -13,6 +13,7 @@ usage(FILE *to)
     fputs("usage: crash-engine [OPTION...]\n"
           "\n"
           "  --brute             kill at every instruction\n"
+          "  --all-pairs         spare no pair of deaths, see below\n"
           "  --bounded           at most 12 points a scenario\n"
           "  --sample N          at most N points a scenario\n"
           "  --scenario TEXT,... only those whose operation/state has TEXT\n"
@@ -23,7 +24,21 @@ usage(FILE *to)
           "  --stop-at-first     end a scenario at its first finding\n"
           "  --jobs N            scenarios at a time (2)\n"
           "  --operations        list the functions that have kill points\n"
-          "  --list, --verbose, --quiet, --help\n",
+          "  --list, --verbose, --quiet, --help\n"
+          "\n"
+          "Without --brute a victim dies at each distinct point: between two "
+          "of them\n"
+          "neither shared memory changed nor was the system called. A second "
+          "victim\n"
+          "comes after the first died at each of its distinct points, and "
+          "while it\n"
+          "stands there. First deaths after which the second changes memory at "
+          "the\n"
+          "same places in the same order are one path: the second dies at "
+          "each of its\n"
+          "points after one of them, and at every eighth, other ones each "
+          "time, after\n"
+          "the rest. --all-pairs crosses all with all.\n",
           to);
 }
 
@@ -114,6 +129,7 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
 {
     static const struct option table[] = {
         {"brute", no_argument, NULL, 'b'},
+        {"all-pairs", no_argument, NULL, 'a'},
         {"bounded", no_argument, NULL, 'B'},
         {"sample", required_argument, NULL, 'n'},
         {"scenario", required_argument, NULL, 's'},
@@ -141,6 +157,9 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
         switch (c) {
         case 'b':
             options.brute = true;
+            break;
+        case 'a':
+            options.all_pairs = true;
             break;
         case 'B':
             options.sample = 12;
@@ -220,6 +239,11 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
         fprintf(stderr, "engine: no scenario was run\n");
         totals.errors++;
     }
+    if (totals.spared != 0)
+        printf("pairs spared (--all-pairs visits them): %lu\n", totals.spared);
+    if (totals.replaced != 0)
+        printf("points replaced by others, as the run took another way: %lu\n",
+               totals.replaced);
     if (totals.missed != 0)
         printf("points that could not be reached again: %lu\n", totals.missed);
     if (totals.errors != 0)

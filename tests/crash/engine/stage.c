@@ -254,14 +254,16 @@ forget(unsigned actor)
 /* Drives a victim to its point. */
 static bool
 go_to(const struct plan *plan, struct tracee *tracee,
-      const struct profile *profile, const struct crash_point *point,
-      bool (*nudge)(unsigned n), _Atomic int *completed)
+      const struct crash_point *point, bool (*nudge)(unsigned n),
+      _Atomic int *completed)
 {
     static struct profile own;
 
+    const struct crash_point *last;
+
     *completed = point->kind == POINT_END;
     if (!plan->slowly)
-        return tracee_reach(tracee, profile, point, nudge);
+        return tracee_reach(tracee, point, nudge);
     if (own.points == NULL)
         own.points =
             mmap(NULL, MAX_POINTS * sizeof(*own.points), PROT_READ | PROT_WRITE,
@@ -272,6 +274,10 @@ go_to(const struct plan *plan, struct tracee *tracee,
     /* With peers that live, runs differ: the n-th change of this one is as
      * good a point, and so is the end of an operation that made fewer. */
     *completed = own.complete;
+    last = &own.points[own.count - 1];
+    if (last->pc != point->pc || last->hit != point->hit ||
+        last->naps != point->naps || last->kind != point->kind)
+        atomic_store(&control->replaced, 1);
     return !own.overflow;
 }
 
@@ -289,7 +295,7 @@ second_victim(const struct plan *plan)
         tracee_profile(&second, profile, NULL, NULL, NULL);
         atomic_store(&control->second_completed, profile->complete);
     } else {
-        if (!go_to(plan, &second, profile, &plan->second, NULL,
+        if (!go_to(plan, &second, &plan->second, NULL,
                    &control->second_completed))
             atomic_store(&control->missed, 1);
     }
@@ -328,7 +334,7 @@ victims(const struct plan *plan)
             crash_fail(CRASH_HANG, "the operation never returned");
         atomic_store(&control->completed, profile->complete);
     } else {
-        if (!go_to(plan, &first, profile, &plan->first, scenario->nudge,
+        if (!go_to(plan, &first, &plan->first, scenario->nudge,
                    &control->completed))
             atomic_store(&control->missed, 1);
     }

@@ -246,7 +246,8 @@ tracee_await(struct tracee *tracee, pid_t pid)
         go_on(tracee, false);
     }
     if (ptrace(PTRACE_SETOPTIONS, pid, NULL,
-               (void *)(intptr_t)PTRACE_O_EXITKILL) != 0 ||
+               (void *)(intptr_t)(PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)) !=
+            0 ||
         !arch_skip_trap(pid))
         return false;
     tracee->pc = arch_pc(pid);
@@ -266,6 +267,13 @@ tracee_kill(struct tracee *tracee)
 
 /* ---- finding the points ---- */
 
+bool
+crash_sleeps_end(unsigned n)
+{
+    (void)n;
+    return true;
+}
+
 enum { ARRIVALS = 1 << 16 };
 
 struct arrival {
@@ -274,6 +282,12 @@ struct arrival {
 };
 
 static struct arrival arrivals[ARRIVALS];
+
+/* The last sleep, from which points are counted. */
+struct since {
+    uint32_t step;
+    uint32_t distinct;
+};
 
 static struct arrival *
 arrival_at(uint64_t pc)
@@ -286,9 +300,9 @@ arrival_at(uint64_t pc)
     return &arrivals[at];
 }
 
-static struct crash_point *
-add_point(struct profile *profile, uint64_t pc, uint32_t sub,
-          enum point_kind kind, bool distinct)
+static void
+add_point(struct profile *profile, const struct since *since, uint64_t pc,
+          uint32_t sub, enum point_kind kind, bool distinct)
 {
     struct crash_point *point;
 
@@ -298,14 +312,17 @@ add_point(struct profile *profile, uint64_t pc, uint32_t sub,
     }
     point = &profile->points[profile->count++];
     point->pc = pc;
+    point->naps = profile->sleeps;
     point->hit = arrival_at(pc)->count;
     point->sub = sub;
     point->step = profile->steps;
+    point->since = profile->steps - since->step;
     point->kind = (uint16_t)kind;
     point->distinct = distinct;
     profile->distinct += distinct;
-    point->ordinal = profile->distinct;
-    return point;
+    point->ordinal = profile->distinct - since->distinct;
+    if (distinct)
+        profile->path = (profile->path ^ pc ^ kind) * 0x100000001b3ull;
 }
 
 static void
@@ -325,10 +342,12 @@ arrived(const struct profile *profile, const struct crash_point *until)
 {
     const struct crash_point *last = &profile->points[profile->count - 1];
 
-    if (until == NULL)
+    if (until == NULL || last->naps != until->naps)
         return false;
+    if (until->kind == POINT_SLEEP)
+        return last->kind == POINT_SLEEP;
     return until->distinct ? last->ordinal == until->ordinal
-                           : last->step == until->step;
+                           : last->since == until->since;
 }
 
 void
@@ -337,13 +356,14 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
                const struct crash_point *until)
 {
     struct crash_point *points = profile->points;
+    struct since since = {0};
     uint32_t sub = 0;
 
     memset(profile, 0, sizeof(*profile));
     memset(arrivals, 0, sizeof(arrivals));
     profile->points = points;
     shared_begin(tracee->pid);
-    add_point(profile, tracee->pc, 0, POINT_START, true);
+    add_point(profile, &since, tracee->pc, 0, POINT_START, true);
     while (!profile->overflow && !arrived(profile, until)) {
         uint64_t from = tracee->pc;
         bool call = arch_at_syscall(from);
@@ -351,14 +371,15 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
         enum tracee_state state = step(tracee);
 
         if (state == TRACEE_ASLEEP) {
-            if (profile->sleeps == MAX_SLEEPS)
+            add_point(profile, &since, from, sub, POINT_SLEEP, true);
+            if (arrived(profile, until) || nudge == NULL ||
+                profile->sleeps == MAX_SLEEPS || !nudge(profile->sleeps))
                 break;
-            profile->sleep[profile->sleeps++] = profile->count;
-            add_point(profile, from, sub, POINT_SLEEP, true);
-            if (arrived(profile, until))
-                break;
-            if (nudge == NULL || !nudge(profile->sleeps - 1))
-                break;
+            if (nudge != crash_sleeps_end) {
+                profile->sleeps++;
+                memset(arrivals, 0, sizeof(arrivals));
+                since = (struct since){profile->steps, profile->distinct};
+            }
             state = await_stop(tracee);
         }
         if (state == TRACEE_ENDED) {
@@ -378,109 +399,149 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
         note_entered(profile, covers, tracee->pc);
         if (tracee->pc == end_of_operation()) {
             profile->complete = true;
-            add_point(profile, tracee->pc, 0, POINT_END, true);
+            add_point(profile, &since, tracee->pc, 0, POINT_END, true);
             break;
         }
-        add_point(profile, tracee->pc, sub, call ? POINT_SYSCALL : POINT_STEP,
-                  changed || call);
+        add_point(profile, &since, tracee->pc, sub,
+                  call ? POINT_SYSCALL : POINT_STEP, changed || call);
     }
     shared_end();
 }
 
 /* ---- going there again ---- */
 
-struct goal {
-    uint64_t pc;
-    uint32_t hit;
-    uint32_t seen;
+/* On the way to a point. */
+struct way {
+    const struct crash_point *goal;
+    bool (*nudge)(unsigned n);
+    uint32_t naps;
+    uint32_t waits; /* for sleeps that end by themselves */
+    uint32_t seen;  /* arrivals at the goal's place since the last sleep */
 };
 
-/*
- * Goes on until one of the goals has been arrived at as often as it says, or
- * the operation ends.  Returns the goal, or NULL.
- */
-static struct goal *
-run_to(struct tracee *tracee, struct goal *goals, unsigned count)
+/* It has come to another instruction: is it there? */
+static bool
+there(const struct tracee *tracee, struct way *way)
 {
-    uint64_t pcs[3] = {end_of_operation()};
-    bool breakpoints;
-    unsigned i;
+    return tracee->pc == way->goal->pc && ++way->seen == way->goal->hit &&
+           way->naps == way->goal->naps;
+}
 
-    for (i = 0; i < count; i++)
-        pcs[i + 1] = goals[i].pc;
-    breakpoints = arch_set_breakpoints(tracee->pid, pcs, count + 1);
+/*
+ * A sleep on the way is ended as it was when the points were found.  If the
+ * goal lies before it, the sleep had a bound then and ended by itself.
+ */
+static bool
+wake(struct tracee *tracee, struct way *way)
+{
+    enum { BOUND = 3000, WAITS = 8 };
+
+    unsigned pauses;
+
+    if (way->nudge == crash_sleeps_end)
+        return await_stop(tracee) == TRACEE_STOPPED;
+    if (way->naps < way->goal->naps) {
+        if (way->nudge == NULL || !way->nudge(way->naps))
+            return false;
+        way->naps++;
+        way->seen = 0;
+        return await_stop(tracee) == TRACEE_STOPPED;
+    }
+    /* One after the other: it sleeps for good, and the goal is not here. */
+    if (way->waits++ == WAITS)
+        return false;
+    for (pauses = 0; pauses < BOUND; pauses++) {
+        if (waitpid(tracee->pid, &tracee->status, __WALL | WNOHANG) != 0) {
+            tracee->ended = !WIFSTOPPED(tracee->status);
+            if (!tracee->ended)
+                note_stop(tracee);
+            return !tracee->ended;
+        }
+        children_pause();
+    }
+    return false;
+}
+
+/* One instruction, without breakpoints. */
+static bool
+walk(struct tracee *tracee, struct way *way, bool *moved)
+{
+    uint64_t from = tracee->pc;
+    bool call = arch_at_syscall(from);
+    enum tracee_state state = step(tracee);
+
+    if (state == TRACEE_ENDED || (state == TRACEE_ASLEEP && !wake(tracee, way)))
+        return false;
+    /* A repeated string instruction is arrived at once. */
+    *moved = tracee->pc != from || call;
+    return true;
+}
+
+/*
+ * Until a breakpoint.  It stops at system calls too, on their way in and on
+ * their way out, so that none is slept in unseen.
+ */
+static bool
+run(struct tracee *tracee, struct way *way, bool *moved)
+{
+    bool may_sleep = false, inside = false;
+
     for (;;) {
-        uint64_t from = tracee->pc;
-        bool call = arch_at_syscall(from);
+        enum tracee_state state;
 
-        if (go_on(tracee, !breakpoints) == TRACEE_ENDED ||
-            await_stop(tracee) == TRACEE_ENDED)
-            return NULL;
-        if (tracee->pending != 0)
-            continue;
-        /* A repeated string instruction is arrived at once. */
-        if (!breakpoints && tracee->pc == from && !call)
-            continue;
-        for (i = 0; i < count; i++)
-            if (goals[i].pc == tracee->pc && ++goals[i].seen == goals[i].hit) {
-                arch_set_breakpoints(tracee->pid, pcs, 0);
-                return &goals[i];
-            }
-        if (tracee->pc == end_of_operation())
-            return NULL;
+        if (ptrace(PTRACE_SYSCALL, tracee->pid, NULL,
+                   (void *)(intptr_t)tracee->pending) != 0)
+            return false;
+        tracee->pending = 0;
+        state = may_sleep ? await_stop_or_sleep(tracee) : await_stop(tracee);
+        if (state == TRACEE_ENDED ||
+            (state == TRACEE_ASLEEP && !wake(tracee, way)))
+            return false;
+        may_sleep = false;
+        if (WSTOPSIG(tracee->status) == (SIGTRAP | 0x80)) {
+            struct arch_syscall call;
+
+            tracee->pending = 0;
+            inside = !inside;
+            may_sleep = inside && arch_get_syscall(tracee->pid, &call) &&
+                        waits_for_others(call.number);
+        } else if (tracee->pending == 0) {
+            *moved = true;
+            return true;
+        }
     }
 }
 
 bool
-tracee_reach(struct tracee *tracee, const struct profile *profile,
-             const struct crash_point *point, bool (*nudge)(unsigned n))
+tracee_reach(struct tracee *tracee, const struct crash_point *point,
+             bool (*nudge)(unsigned n))
 {
-    struct goal goals[2] = {{point->pc, point->hit, 0}};
-    uint32_t sleep = 0, sub;
+    struct way way = {.goal = point, .nudge = nudge};
+    uint64_t pcs[2] = {end_of_operation(), point->pc};
+    bool breakpoints = false, moved = false;
+    uint32_t sub;
 
     if (point->kind == POINT_START)
         return true;
-    for (;;) {
-        const struct crash_point *nap = NULL;
-        struct goal *at;
-        unsigned count = 1;
-
-        if (sleep < profile->sleeps) {
-            nap = &profile->points[profile->sleep[sleep]];
-            /* Equal steps: the sleep itself, or a point just before it. */
-            if (nap->step >= point->step)
-                nap = NULL;
-        }
-        if (nap != NULL) {
-            goals[1].pc = nap->pc;
-            goals[1].hit = nap->hit;
-            goals[1].seen = goals[1].pc == goals[0].pc ? goals[0].seen : 0;
-            /* A place slept at twice keeps its count. */
-            if (sleep > 0 &&
-                profile->points[profile->sleep[sleep - 1]].pc == nap->pc)
-                goals[1].seen = profile->points[profile->sleep[sleep - 1]].hit;
-            count = 2;
-        }
-        at = run_to(tracee, goals, count);
-        if (at == NULL)
+    /* A breakpoint at the place where it stands would count as an arrival. */
+    if (!walk(tracee, &way, &moved))
+        return false;
+    while (!moved || !there(tracee, &way)) {
+        if (moved && tracee->pc == end_of_operation())
             return false;
-        if (at == &goals[0])
-            break;
-        if (step(tracee) == TRACEE_ASLEEP &&
-            (nudge == NULL || !nudge(sleep) ||
-             await_stop(tracee) != TRACEE_STOPPED))
+        if (!breakpoints)
+            breakpoints = arch_set_breakpoints(tracee->pid, pcs, 2);
+        moved = false;
+        if (!(breakpoints ? run(tracee, &way, &moved)
+                          : walk(tracee, &way, &moved)))
             return false;
-        /* The step may have arrived at the goal. */
-        if (tracee->pc == goals[0].pc && ++goals[0].seen == goals[0].hit)
-            break;
-        sleep++;
     }
+    if (breakpoints)
+        arch_set_breakpoints(tracee->pid, pcs, 0);
     for (sub = 0; sub < point->sub; sub++)
         if (step(tracee) != TRACEE_STOPPED)
             return false;
-    if (point->kind == POINT_SLEEP && step(tracee) == TRACEE_ENDED)
-        return false;
-    return true;
+    return point->kind != POINT_SLEEP || step(tracee) == TRACEE_ASLEEP;
 }
 
 /* ---- the run without a death ---- */
