@@ -82,8 +82,7 @@ account() {
         }
         FILENAME == ARGV[1] {
             if ($1 == "count") {
-                n = split($2, part, "/")
-                name = part[n - 1] "/" part[n]
+                name = $2
                 passed[name] += $3
                 failed[name] += $4
                 skipped[name] += $5
@@ -148,7 +147,7 @@ configuration() {
         / Test +#[0-9]+: / { shown = /\*\*\*/ } shown' "$work/$1.test.log"
     sed -n 's/.*<testcase name="\([^"]*\)".*status="fail".*/\1/p' \
         "$work/$1.xml" | sed "s|^|FAIL $1: |" >>"$remarks"
-    sed -n "s/^fail [^ ]* /FAIL $1: /p;s/^skip [^ ]* /skip $1: /p" \
+    sed -n "s/^fail /FAIL $1: /p;s/^skip /skip $1: /p" \
         "$report" >>"$remarks"
     awk -v name="$1" '
         { p += $3; f += $4; s += $5 }

@@ -285,6 +285,22 @@ start(struct run *run, const struct harness_test *test, uint64_t seed)
     (void)setpgid(run->pid, run->pid);
 }
 
+/* FOLDER/PROGRAM of this program, for the report: what is before it may have
+ * blanks. */
+static const char *
+report_name(void)
+{
+    const char *name =
+        program_invocation_name + strlen(program_invocation_name);
+    int slashes = 0;
+
+    while (name > program_invocation_name &&
+           (name[-1] != '/' || ++slashes < 2)) {
+        name--;
+    }
+    return name;
+}
+
 /* Appends a line to the report, for whoever adds up several programs. */
 static __attribute__((format(printf, 1, 2))) void
 report(const char *format, ...)
@@ -324,12 +340,11 @@ run_test(const struct harness_test *test, const struct options *options,
         counts->failed++;
         printf("FAIL %s (%jd ms, seed %ju): %s\n", test->name,
                (intmax_t)milliseconds, (uintmax_t)seed, failure);
-        report("fail %s %s: %s\n", program_invocation_name, test->name,
-               failure);
+        report("fail %s %s: %s\n", report_name(), test->name, failure);
     } else if (harness_record->verdict == HARNESS_SKIPPED) {
         counts->skipped++;
         printf("skip %s: %s\n", test->name, harness_record->text);
-        report("skip %s %s: %s\n", program_invocation_name, test->name,
+        report("skip %s %s: %s\n", report_name(), test->name,
                harness_record->text);
     } else {
         counts->passed++;
@@ -462,8 +477,8 @@ main(int argc, char **argv)
         (void)fprintf(stderr, "%s: no test to run\n", argv[0]);
         return EXIT_FAILURE;
     }
-    report("count %s %ld %ld %ld\n", argv[0], counts.passed, counts.failed,
-           counts.skipped);
+    report("count %s %ld %ld %ld\n", report_name(), counts.passed,
+           counts.failed, counts.skipped);
     printf("%ld passed, %ld failed, %ld skipped\n", counts.passed,
            counts.failed, counts.skipped);
     return counts.failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
