@@ -323,10 +323,8 @@ troupe_queue_close(troupe_queue *queue)
     struct troupe__thread *self;
     int status;
 
-    if (!troupe__queue_valid(queue))
-        return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     status = troupe__queue_party_close(self, queue);
     if (status < 0)
@@ -343,11 +341,11 @@ troupe_queue_fileno(troupe_queue *queue, int side, int *ret_fd)
     struct troupe__thread *self;
     int status;
 
-    if (!troupe__queue_valid(queue) || ret_fd == NULL ||
+    if (ret_fd == NULL ||
         (side != TROUPE_QUEUE_GET && side != TROUPE_QUEUE_PUT))
         return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     if ((troupe__load_acquire(&queue->flags) & TROUPE__QUEUE_CLOSED) != 0) {
         status = troupe__queue_closed(self, queue);
@@ -467,11 +465,10 @@ troupe_queue_info_get(troupe_queue *queue, troupe_queue_info *info)
     bool repair = false;
     int status;
 
-    if (!troupe__queue_valid(queue) || info == NULL ||
-        info->size != sizeof(*info))
+    if (info == NULL || info->size != sizeof(*info))
         return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     memset(info, 0, sizeof(*info));
     info->size = sizeof(*info);

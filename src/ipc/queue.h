@@ -18,6 +18,7 @@
 
 #include <troupe/queue.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -83,6 +84,19 @@ troupe__queue_valid(const troupe_queue *queue)
     return troupe__load_acquire(&troupe__family.heap) != NULL &&
            offset < troupe__family.window && (offset & 63) == 0 &&
            queue->object.magic == TROUPE__OBJECT_MAGIC + TROUPE__KIND_QUEUE;
+}
+
+/* What a call begins with. 0; -EINVAL: it is no queue; or why the thread could
+ * not join the family. */
+static inline int
+troupe__queue_begin(const troupe_queue *queue, struct troupe__thread **ret_self)
+{
+    int status;
+
+    if (!troupe__queue_valid(queue))
+        return -EINVAL;
+    *ret_self = troupe__thread_enter(&status);
+    return *ret_self == NULL ? status : 0;
 }
 
 static inline struct troupe__record *

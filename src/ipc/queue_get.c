@@ -711,14 +711,12 @@ troupe_queue_get_many(troupe_queue *queue, struct iovec *items, size_t count,
     size_t done = 0;
     int status = 0;
 
-    if (!troupe__queue_valid(queue) || ret_count == NULL ||
-        (items == NULL && count != 0))
+    if (ret_count == NULL || (items == NULL && count != 0))
         return -EINVAL;
-    *ret_count = 0;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
-    status = 0;
+    *ret_count = 0;
     while (done < count) {
         size_t more;
 
@@ -753,10 +751,10 @@ troupe_queue_peek(troupe_queue *queue, void **ret_data, size_t *ret_size,
     struct troupe__thread *self;
     int status;
 
-    if (!troupe__queue_valid(queue) || ret_data == NULL || ret_size == NULL)
+    if (ret_data == NULL || ret_size == NULL)
         return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     status = attempt(self, queue, &request, deadline);
     if (status == -EAGAIN)
@@ -815,10 +813,8 @@ troupe_queue_release(troupe_queue *queue, void *data)
     uint64_t ctl;
     int status;
 
-    if (!troupe__queue_valid(queue))
-        return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     record = leased_record(self, queue, data, &block);
     if (record == NULL)

@@ -427,11 +427,10 @@ troupe__queue_declare(troupe_queue *queue, int side,
     uint32_t flags;
     int status;
 
-    if (!troupe__queue_valid(queue) ||
-        (side != TROUPE_QUEUE_PUT && side != TROUPE_QUEUE_GET))
+    if (side != TROUPE_QUEUE_PUT && side != TROUPE_QUEUE_GET)
         return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     status = lock(self, queue, TROUPE_FOREVER);
     if (status < 0)
@@ -474,8 +473,8 @@ troupe__queue_undeclare(troupe_queue *queue, int side,
         return;
     cell = find(queue, cell_make(side_kind((unsigned)side), member));
     if (cell != NULL) {
-        troupe__store_release(cell, UINT64_C(0));
-        /* It may have been the one that completed the number. */
+        /* It may have been the one that completed the number. Killed in between,
+         * the next look counts again. */
         (void)troupe__fetch_and_seq_cst(&queue->flags,
                                         ~side_came((unsigned)side));
         (void)all_came(queue, (unsigned)side);
@@ -489,10 +488,8 @@ attach(troupe_queue *queue, int side)
     struct troupe__thread *self;
     int status;
 
-    if (!troupe__queue_valid(queue))
-        return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     return troupe__queue_declare(queue, side, member_of(self));
 }

@@ -557,14 +557,12 @@ troupe_queue_put_many(troupe_queue *queue, const struct iovec *items,
     size_t done = 0;
     int status = 0;
 
-    if (!troupe__queue_valid(queue) || ret_count == NULL ||
-        (items == NULL && count != 0))
+    if (ret_count == NULL || (items == NULL && count != 0))
         return -EINVAL;
-    *ret_count = 0;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
-    status = 0;
+    *ret_count = 0;
     while (done < count) {
         size_t more;
 
@@ -595,10 +593,10 @@ troupe_queue_reserve(troupe_queue *queue, size_t size, void **ret_data)
     uint32_t flags;
     int status;
 
-    if (!troupe__queue_valid(queue) || ret_data == NULL)
+    if (ret_data == NULL)
         return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     status = item_weight(queue, size, &weight);
     if (status < 0)
@@ -641,10 +639,8 @@ troupe_queue_commit(troupe_queue *queue, void *data, size_t size,
     struct troupe__thread *self;
     int status;
 
-    if (!troupe__queue_valid(queue))
-        return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     payload = reservation(self, queue, data);
     if (payload == NULL)
@@ -674,10 +670,8 @@ troupe_queue_cancel(troupe_queue *queue, void *data)
     struct troupe__thread *self;
     int status;
 
-    if (!troupe__queue_valid(queue))
-        return -EINVAL;
-    self = troupe__thread_enter(&status);
-    if (self == NULL)
+    status = troupe__queue_begin(queue, &self);
+    if (status < 0)
         return status;
     payload = reservation(self, queue, data);
     if (payload == NULL)
