@@ -177,8 +177,9 @@ struct troupe_queue {
         uint64_t reserved_[6];
     } side[TROUPE__QUEUE_SIDES];
 
-    /* Deaths among the messages, each in one word so that counting one twice
-     * can be told: count << 32 | slot and generation of the last. */
+    /* Messages that died with a consumer, and whose death was counted last, so
+     * that counting it twice can be told: count << 32 | generation << 14 |
+     * slot + 1. */
     uint64_t lost;
     uint64_t redelivered; /* a plain count */
     struct troupe__mutex party_lock;

@@ -18,19 +18,47 @@ struct dead_thread {
     uint64_t tag;
 };
 
-/* Counts messages that died with a consumer, once: recovery may come here again
- * for the same thread. */
+/* Slot and the low bits of the generation. */
+static uint32_t
+lost_mark(uint64_t tag)
+{
+    return (uint32_t)(tag >> 32) << 14 | (uint32_t)(tag & TROUPE__TAG_SLOT);
+}
+
+_Static_assert(TROUPE__TAG_SLOT < 1 << 14, "a slot's number fits a mark");
+
+/* The delivery that a mark names was counted, and whoever counted it may have
+ * died before it could say so in the slot. */
+static void
+delivery_close(troupe_queue *queue, uint32_t mark)
+{
+    uint64_t tag = TROUPE__TAG_MARK | (mark & TROUPE__TAG_SLOT);
+    struct troupe__slot *slot = troupe__tag_slot(tag);
+    uint64_t offset = troupe__family_offset(queue);
+
+    if (slot == NULL)
+        return;
+    tag |= (uint64_t)troupe__load_acquire(&slot->generation) << 32;
+    if (lost_mark(tag) == mark && troupe__tag_dead(tag))
+        (void)troupe__cas_seq_cst(&slot->queue, &offset, UINT64_C(0));
+}
+
+/*
+ * Counts messages that died with a consumer, once: recovery may come here again
+ * for the same thread. The mark beside the count tells that it was counted; it
+ * makes way for the next one's only when the slot tells so too. The caller
+ * holds the directory's lock.
+ */
 static void
 count_lost(troupe_queue *queue, uint64_t tag, uint32_t items)
 {
-    uint32_t mark = (uint32_t)((tag >> 32) * 2654435761u) ^ (uint32_t)tag;
+    uint32_t mark = lost_mark(tag);
     uint64_t lost = troupe__load_relaxed(&queue->lost);
 
-    do {
-        if ((uint32_t)lost == mark)
-            return;
-    } while (!troupe__cas_seq_cst(&queue->lost, &lost,
-                                  ((lost >> 32) + items) << 32 | mark));
+    if ((uint32_t)lost == mark)
+        return;
+    delivery_close(queue, (uint32_t)lost);
+    troupe__store_release(&queue->lost, ((lost >> 32) + items) << 32 | mark);
 }
 
 /* The thread died between the commit of a get and its return. Which of both
