@@ -401,20 +401,23 @@ troupe__queue_parties_settle(troupe_queue *queue, uint32_t owner)
 void
 troupe__queue_parties_free(struct troupe__thread *self, troupe_queue *queue)
 {
-    struct troupe__parties *table = table_next(&queue->parties);
+    uint32_t mine = troupe__owner_held(queue);
+    struct troupe__parties *before;
+    struct troupe__parties *table;
 
-    while (table != NULL) {
-        struct troupe__parties *next = table_next(table);
-
-        /* Out of the list first: killed in between, it is lost to nobody, for
-         * its owner word is the queue's and the queue's address is not used
-         * again before the list is empty. */
-        troupe__store_release(&queue->parties.next,
-                              next == NULL ? UINT64_C(0)
-                                           : troupe__family_offset(next));
-        (void)troupe__block_free(self, table, troupe__owner_held(queue));
-        table = next;
-    }
+    /* From the end of the list, so that no death cuts off what is behind. One
+     * that is not the queue's any more was freed by somebody who died before
+     * taking it out; whatever stands in it is not the list's. */
+    do {
+        before = &queue->parties;
+        while ((table = table_next(before)) != NULL &&
+               troupe__block_owner(table) == mine &&
+               troupe__load_acquire(&table->next) != 0)
+            before = table;
+        if (table != NULL)
+            (void)troupe__block_free(self, table, mine);
+        troupe__store_release(&before->next, UINT64_C(0));
+    } while (before != &queue->parties);
 }
 
 int
@@ -477,6 +480,7 @@ troupe__queue_undeclare(troupe_queue *queue, int side,
          * the next look counts again. */
         (void)troupe__fetch_and_seq_cst(&queue->flags,
                                         ~side_came((unsigned)side));
+        troupe__store_release(cell, UINT64_C(0));
         (void)all_came(queue, (unsigned)side);
     }
     unlock(self, queue);
