@@ -494,10 +494,11 @@ troupe_queue_info_get(troupe_queue *queue, troupe_queue_info *info)
         info->leased = count_leased(queue);
         troupe__mutex_release(self, &queue->get.lock);
     }
+    /* In this order each is at most what the next one says. */
+    info->puts = troupe__load_acquire(&queue->put.total);
     head = troupe__load_acquire(&queue->get.head);
     tail = troupe__load_acquire(&queue->put.tail);
     info->items = troupe__place_between(head, tail);
-    info->puts = troupe__load_relaxed(&queue->put.total);
     info->puts += troupe__place_number(tail) - (uint32_t)info->puts;
     info->gets = info->puts - info->items;
     info->lost = troupe__load_relaxed(&queue->lost) >> 32;
