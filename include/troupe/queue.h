@@ -99,13 +99,18 @@ typedef struct troupe_queue_options {
     uint64_t small_bytes;
 
     /* Declared producers (consumers) to expect: while fewer have come, the
-     * departure of all that came is not the end. At most 2^16. */
+     * departure of all that came is not the end. At most 2^16. A process with
+     * the start option .produces (.consumes) has come when its start has
+     * returned, whenever it dies; one that attaches by itself has not come when
+     * it dies before that, and nobody can know that it never will: who counts
+     * on such members waits with a deadline. */
     uint32_t producers;
     uint32_t consumers;
 
     /* A promise that one thread at a time puts (gets): saves a lock. Another
      * thread may take over when the first one's last call has returned, or
-     * when it has died. Breaking the promise corrupts the messages. */
+     * when it has died; release is a get. Breaking the promise corrupts the
+     * messages. */
     bool single_producer;
     bool single_consumer;
     uint8_t reserved_[6];
@@ -135,7 +140,8 @@ TROUPE_API void troupe_queue_free(troupe_queue *queue);
  *
  *   0            it is in the queue
  *   -EAGAIN      the queue is full, and the deadline was TROUPE_NOW
- *   -ETIMEDOUT   the queue was full until the deadline
+ *   -ETIMEDOUT   the queue was full until the deadline, or at one try if the
+ *                deadline had passed
  *   -EMSGSIZE    TROUPE_QUEUE_STORED(size) is more than max_bytes
  *   -ESHUTDOWN   closed by this member, or shut down by anybody
  *   -EPIPE       the last declared consumer has left
@@ -144,9 +150,10 @@ TROUPE_API void troupe_queue_free(troupe_queue *queue);
  *
  * On failure nothing was put. Woken by room, by shutdown and close, and by the
  * last consumer's departure: at once, or within a second where the kernel
- * cannot tell of a death. TROUPE_NOW may still wait up to 50 ms for a member
- * that is inside a call on the same queue; it does so only when that one was
- * interrupted there.
+ * cannot tell of a death. TROUPE_NOW and a deadline that has passed may still
+ * wait up to 50 ms for a member that is inside a call on the same queue; they do
+ * so only when that one was interrupted there. One that is stopped there for
+ * longer makes the queue look full, or empty, until the deadline.
  */
 TROUPE_API TROUPE_MUST_CHECK int troupe_queue_put(troupe_queue *queue,
                                                   const void *data, size_t size,
@@ -158,11 +165,14 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_queue_put(troupe_queue *queue,
  *
  *   0            the message is in `buffer`, and no more in the queue
  *   -EAGAIN      the queue is empty, and the deadline was TROUPE_NOW
- *   -ETIMEDOUT   the queue was empty until the deadline
+ *   -ETIMEDOUT   the queue was empty until the deadline, or at one try if the
+ *                deadline had passed
  *   -EMSGSIZE    the message is larger than the room: *size says how large it
  *                is, and it stays where it is
  *   -EPIPE       the queue is empty and nobody will put any more: it was shut
- *                down, or the last declared producer has left
+ *                down, or the last declared producer has left. While others
+ *                lease messages, which may come back, that is not yet so, but
+ *                for a thread that leases one itself
  *   -ESHUTDOWN   closed by this member
  *   -ECANCELED   asked to stop, in a stoppable section
  *
@@ -196,8 +206,9 @@ troupe_queue_put_many(troupe_queue *queue, const struct iovec *items,
  * -EMSGSIZE, which sets the first one's iov_len.
  *
  * 0: at least one (or `count` is 0). Otherwise as troupe_queue_get(). Killed
- * inside: all of them are still there, or all of them (up to 64 at a time) are
- * counted in `lost`.
+ * inside: the messages of one go, at most 64, are all still there, or all are
+ * counted in `lost`; what the call took in goes before is gone with the dead
+ * one's memory, like messages that were got.
  */
 TROUPE_API TROUPE_MUST_CHECK int
 troupe_queue_get_many(troupe_queue *queue, struct iovec *items, size_t count,
@@ -284,7 +295,8 @@ TROUPE_API bool troupe_queue_full(const troupe_queue *queue);
 TROUPE_API int troupe_queue_close(troupe_queue *queue);
 
 /* Nobody puts any more: put is -ESHUTDOWN for all, get drains the queue and is
- * then -EPIPE; who waits is woken. Cannot be undone. 0, also when it was shut
+ * then -EPIPE; who waits is woken. A put that is under way gets its message in
+ * before the end, or is -ESHUTDOWN. Cannot be undone. 0, also when it was shut
  * down before. Does not block. */
 TROUPE_API int troupe_queue_shutdown(troupe_queue *queue);
 

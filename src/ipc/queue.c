@@ -266,7 +266,7 @@ void
 troupe__queue_empty_out(struct troupe__thread *self, troupe_queue *queue)
 {
     uint64_t at = queue->get.head;
-    uint64_t tail = queue->put.tail;
+    uint64_t tail = troupe__queue_tail(queue, queue->put.tail);
     uint32_t left = troupe__place_between(at, tail);
     struct troupe__found found;
 

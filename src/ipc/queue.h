@@ -224,6 +224,13 @@ troupe__queue_single_get(const troupe_queue *queue)
     return (queue->options & TROUPE__QUEUE_SINGLE_CONSUMER) != 0;
 }
 
+/* What `tail` says, without the bit that it is the end. */
+static inline uint64_t
+troupe__queue_tail(const troupe_queue *queue, uint64_t tail)
+{
+    return troupe__queue_single_put(queue) ? tail & ~TROUPE__QUEUE_END : tail;
+}
+
 /* Something has changed that `count` waiters (and pollers) of a side can use.
  * After the commit, and after the lock's release or a seq_cst store. */
 static inline void

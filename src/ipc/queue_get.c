@@ -137,7 +137,7 @@ see_tail(troupe_queue *queue)
 
     /* Pairs with the exchange that frees the put lock, see sync/eventword.h. */
     (void)troupe__load_seq_cst(&queue->put.lock.word);
-    tail = troupe__load_seq_cst(&queue->put.tail);
+    tail = troupe__queue_tail(queue, troupe__load_seq_cst(&queue->put.tail));
     troupe__store_relaxed(&queue->get.seen, tail);
     return tail;
 }
@@ -489,72 +489,124 @@ attempt(struct troupe__thread *self, troupe_queue *queue,
     return attempt_inline(self, queue, request, deadline);
 }
 
-/* The queue is empty: looks whether that stays so. 0: try again; -EAGAIN. If
- * *ended, a queue that is still empty has ended. */
-static int
-empty_look(struct troupe__thread *self, troupe_queue *queue, bool *ended,
-           uint64_t *owners, unsigned *ret_owners, bool *ret_dying)
+/* What a getter that found nothing looks at, and learns. */
+struct outlook {
+    /* Nobody puts any more: what a try after this does not find, will not come,
+     * but for what is leased. */
+    bool ended;
+    bool dying;
+    unsigned owner_count;
+    uint64_t *owners; /* room for TROUPE__WAIT_OWNERS */
+};
+
+/* Nobody puts any more, or has already: one more look tells whether there is
+ * something. False: not now. */
+static bool
+puts_end(struct troupe__thread *self, troupe_queue *queue, uint32_t flags)
 {
-    uint64_t watch = 0;
     uint64_t dead = 0;
     bool repair;
-    unsigned count = 0;
-    unsigned returned = 0;
-    uint32_t flags;
 
-    *ret_dying = false;
-    if (troupe__load_relaxed(&queue->get.window) != 0 &&
-        enter(self, queue, TROUPE_NOW) == 0) {
-        returned = troupe__queue_reap(queue, 0, owners, TROUPE__WAIT_OWNERS - 1,
-                                      &count);
-        leave(self, queue);
+    if (troupe__queue_single_put(queue)) {
+        /* The word of the commit decides; which waits for nobody. */
+        if (flags & TROUPE__QUEUE_SHUTDOWN)
+            (void)troupe__fetch_or_seq_cst(&queue->put.tail, TROUPE__QUEUE_END);
+        return true;
     }
-    *ret_owners = count;
-    if (returned > 0) {
+    /* Whoever was inside a put when the flag was set has finished when we have
+     * had the lock. */
+    if (!troupe__queue_visit(self, &queue->put.lock, &queue->put.owner, false,
+                             0, &repair, &dead))
+        return false;
+    if (repair)
+        troupe__queue_put_repair(self, queue);
+    troupe__mutex_release(self, &queue->put.lock);
+    return true;
+}
+
+/* Brings back the leases of the dead; others' are what to wait for. How many
+ * came back; -EAGAIN: not now. */
+static int
+leases_look(struct troupe__thread *self, troupe_queue *queue,
+            struct outlook *outlook)
+{
+    unsigned returned;
+
+    if (enter(self, queue, TROUPE_NOW) < 0)
+        return -EAGAIN;
+    returned =
+        troupe__queue_reap(queue, 0, outlook->owners, TROUPE__WAIT_OWNERS - 1,
+                           &outlook->owner_count);
+    leave(self, queue);
+    if (returned > 0)
         troupe__queue_signal(queue, TROUPE_QUEUE_GET, returned);
-        return 0;
+    return (int)returned;
+}
+
+/* Whether to wait at the end of the stream for messages that others lease: they
+ * may come back. Not who leases one itself: two such would wait for each other. */
+static bool
+leases_hold(const struct troupe__thread *self, const struct outlook *outlook)
+{
+    unsigned i;
+
+    for (i = 0; i < outlook->owner_count; i++)
+        if (outlook->owners[i] == self->tag)
+            return false;
+    return outlook->owner_count > 0;
+}
+
+/* A try has found the queue empty: looks whether that stays so. 0: try again;
+ * -EAGAIN; -EPIPE: it does. */
+static int
+empty_look(struct troupe__thread *self, troupe_queue *queue,
+           struct outlook *outlook)
+{
+    uint64_t watch = 0;
+    uint32_t flags;
+    int returned;
+
+    outlook->dying = false;
+    outlook->owner_count = 0;
+    if (troupe__load_acquire(&queue->get.window) != 0) {
+        returned = leases_look(self, queue, outlook);
+        if (returned != 0)
+            return returned < 0 ? returned : 0;
     }
+    if (outlook->ended)
+        return leases_hold(self, outlook) ? -EAGAIN : -EPIPE;
     flags = troupe__load_acquire(&queue->flags);
     if ((flags & TROUPE__QUEUE_HAS_PARTIES) != 0 &&
         (flags & TROUPE__QUEUE_PRODUCERS_GONE) == 0) {
         troupe__queue_parties_look(self, queue, TROUPE_QUEUE_PUT, &watch,
-                                   ret_dying);
+                                   &outlook->dying);
         if (watch != 0)
-            owners[(*ret_owners)++] = watch;
+            outlook->owners[outlook->owner_count++] = watch;
         flags = troupe__load_acquire(&queue->flags);
     }
-    if ((flags & (TROUPE__QUEUE_SHUTDOWN | TROUPE__QUEUE_PRODUCERS_GONE)) ==
-            0 ||
-        *ended)
+    if ((flags & TROUPE__QUEUE_ENDS) == 0 || !puts_end(self, queue, flags))
         return -EAGAIN;
-    /* Whoever was inside a put when the flag was set has finished when we have
-     * had the lock: one more look tells whether that is the end. */
-    if (!troupe__queue_single_put(queue)) {
-        if (!troupe__queue_visit(self, &queue->put.lock, &queue->put.owner,
-                                 false, 0, &repair, &dead))
-            return -EAGAIN;
-        if (repair)
-            troupe__queue_put_repair(self, queue);
-        troupe__mutex_release(self, &queue->put.lock);
-    }
-    *ended = true;
+    outlook->ended = true;
     return 0;
 }
 
-/* A try after one that has found the queue empty. */
+/* Tries after one that has found the queue empty. */
 static int
 get_now(struct troupe__thread *self, troupe_queue *queue,
         struct request *request)
 {
     uint64_t owners[TROUPE__WAIT_OWNERS];
-    unsigned count;
-    bool ended = false;
-    bool dying;
+    struct outlook outlook = {.owners = owners};
     int status;
+    int look;
 
-    (void)empty_look(self, queue, &ended, owners, &count, &dying);
-    status = attempt(self, queue, request, TROUPE_NOW);
-    return status == -EAGAIN && ended ? -EPIPE : status;
+    do {
+        look = empty_look(self, queue, &outlook);
+        if (look == -EPIPE)
+            return look;
+        status = attempt(self, queue, request, TROUPE_NOW);
+    } while (status == -EAGAIN && look == 0);
+    return status;
 }
 
 static TROUPE__COLD int
@@ -564,7 +616,7 @@ get_wait(struct troupe__thread *self, troupe_queue *queue,
     struct troupe__eventword *event = &queue->side[TROUPE_QUEUE_GET].event;
     uint64_t *pollers = &queue->side[TROUPE_QUEUE_GET].pollers;
     struct troupe__queue_wait wait;
-    bool ended = false;
+    struct outlook outlook = {.owners = wait.owners};
     bool others;
     int status;
 
@@ -581,19 +633,19 @@ get_wait(struct troupe__thread *self, troupe_queue *queue,
     for (;;) {
         uint32_t seen;
 
-        if (!ended)
+        if (!outlook.ended)
             troupe__queue_wait_spin(&wait, &queue->put.tail, &queue->get.seen);
         seen = troupe__eventword_prepare(event);
         status = attempt(self, queue, request, deadline);
         if (status != -EAGAIN)
             break;
-        if (ended) {
-            status = -EPIPE;
-            break;
-        }
-        if (empty_look(self, queue, &ended, wait.owners, &wait.owner_count,
-                       &wait.dying) == 0)
+        status = empty_look(self, queue, &outlook);
+        if (status == 0)
             continue;
+        if (status == -EPIPE)
+            break;
+        wait.owner_count = outlook.owner_count;
+        wait.dying = outlook.dying;
         status = troupe__queue_wait_sleep(&wait, seen);
         if (status < 0)
             break;
@@ -837,6 +889,9 @@ troupe_queue_release(troupe_queue *queue, void *data)
     follow(queue);
     leave(self, queue);
     troupe__queue_signal(queue, TROUPE_QUEUE_PUT, 1);
+    /* At the end of the stream getters wait for leases. */
+    if (troupe__load_acquire(&queue->flags) & TROUPE__QUEUE_ENDS)
+        troupe__queue_signal(queue, TROUPE_QUEUE_GET, UINT32_MAX);
     if (block != NULL)
         (void)troupe__block_free(self, block, troupe__owner_held(self->slot));
     return 0;

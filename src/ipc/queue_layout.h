@@ -73,6 +73,10 @@ struct troupe__payload {
     uint64_t reserved2_[4];
 };
 
+/* Bit of `tail`, over the position: in a queue with a single producer nothing is
+ * put behind it any more. */
+#define TROUPE__QUEUE_END UINT64_C(0x80000000)
+
 #define TROUPE__PAYLOAD_MAGIC UINT32_C(0x70796c64)
 
 /* One side of the queue: what its lock protects, and in a queue with a single
@@ -80,7 +84,7 @@ struct troupe__payload {
 struct troupe__queue_put {
     struct troupe__mutex lock;
     uint64_t owner;
-    uint64_t tail;
+    uint64_t tail; /* with TROUPE__QUEUE_END */
     /* A block on its way from its producer to the ring: its record << 32 | the
      * number tail will have. Left behind by a death, it is the queue's if the
      * owner word says so; and in the ring if tail has got there. */
@@ -123,6 +127,9 @@ struct troupe__queue_get {
 #define TROUPE__QUEUE_PRODUCERS_CAME 16u /* as many as declared */
 #define TROUPE__QUEUE_CONSUMERS_CAME 32u
 #define TROUPE__QUEUE_HAS_PARTIES    64u
+/* Either is the end of the stream for getters. */
+#define TROUPE__QUEUE_ENDS \
+ (TROUPE__QUEUE_SHUTDOWN | TROUPE__QUEUE_PRODUCERS_GONE)
 
 /* Bits of `options`, constant. */
 #define TROUPE__QUEUE_SINGLE_PRODUCER 1u

@@ -98,7 +98,8 @@ fits(const troupe_queue *queue, uint64_t tail, uint32_t queue_weight,
     return cells <= head - at;
 }
 
-/* Looks at the head anew. 0; -EAGAIN: it has not moved; -EBADMSG. */
+/* Looks at the head anew. 0; -EAGAIN: it has not moved; -EBADMSG; -ESHUTDOWN:
+ * the tail is the end. */
 static int
 refresh(troupe_queue *queue)
 {
@@ -107,6 +108,8 @@ refresh(troupe_queue *queue)
     uint64_t head;
     uint32_t total;
 
+    if (tail != troupe__queue_tail(queue, tail))
+        return -ESHUTDOWN;
     /* Pairs with the exchange that frees the get lock, see sync/eventword.h:
      * a caller that has prepared to sleep sees the head that a getter stored
      * who did not see it prepared. */
@@ -192,22 +195,25 @@ write_record(troupe_queue *queue, uint64_t tail, uint32_t at,
     return troupe__place_make(next, troupe__place_number(tail) + 1);
 }
 
-/* The commit. */
-static inline void
-store_tail(troupe_queue *queue, uint64_t tail, bool single)
+/* The commit. 0; -ESHUTDOWN: a consumer has seen the end at this tail. */
+static inline int
+store_tail(troupe_queue *queue, uint64_t tail, uint64_t next)
 {
     /* release: pairs with the acquire of the tail in getting. Without a lock to
-     * free it also has to be ordered before the look at the event word. */
-    if (single)
-        troupe__store_seq_cst(&queue->put.tail, tail);
-    else
-        troupe__store_release(&queue->put.tail, tail);
+     * free it also has to be ordered before the look at the event word, and
+     * decides between this put and a shutdown. */
+    if (troupe__queue_single_put(queue))
+        return troupe__cas_seq_cst(&queue->put.tail, &tail, next) ? 0
+                                                                  : -ESHUTDOWN;
+    troupe__store_release(&queue->put.tail, next);
+    return 0;
 }
 
 void
 troupe__queue_put_repair(struct troupe__thread *self, troupe_queue *queue)
 {
-    uint64_t tail = troupe__load_acquire(&queue->put.tail);
+    uint64_t tail =
+        troupe__queue_tail(queue, troupe__load_acquire(&queue->put.tail));
     uint64_t head = troupe__load_acquire(&queue->get.head);
     uint64_t pending = queue->put.pending;
     uint64_t at = head;
@@ -269,6 +275,7 @@ commit_block(struct troupe__thread *self, troupe_queue *queue, uint32_t at,
     uint64_t tail = queue->put.tail;
     uint32_t number = troupe__place_number(tail);
     uint64_t next;
+    int status;
 
     item->block->place = troupe__place_make(at, number);
     troupe__store_release(&queue->put.pending,
@@ -281,9 +288,12 @@ commit_block(struct troupe__thread *self, troupe_queue *queue, uint32_t at,
     }
     next = write_record(queue, tail, at, queue->put.weight, item);
     weight_set(queue, queue->put.weight + item->weight);
-    store_tail(queue, next, troupe__queue_single_put(queue));
+    status = store_tail(queue, tail, next);
+    if (status < 0)
+        (void)troupe__block_pass(item->block, troupe__owner_held(queue),
+                                 troupe__owner_held(self->slot));
     troupe__store_release(&queue->put.pending, UINT64_C(0));
-    return 0;
+    return status;
 }
 
 /* One try. 0; -EAGAIN: full; or why not. */
@@ -318,7 +328,7 @@ attempt_inline(struct troupe__thread *self, troupe_queue *queue,
     } else if (TROUPE__LIKELY(item->cells != 0)) {
         next = write_record(queue, tail, at, queue->put.weight, item);
         weight_set(queue, queue->put.weight + item->weight);
-        store_tail(queue, next, troupe__queue_single_put(queue));
+        status = store_tail(queue, tail, next);
     }
 out:
     leave(self, queue);
@@ -363,6 +373,21 @@ put_now(struct troupe__thread *self, troupe_queue *queue,
     return attempt(self, queue, item, TROUPE_NOW);
 }
 
+/* Room that is too little for the caller's message may do for another's: a
+ * wake-up goes on to the next waiter, once for each move of the head. */
+static void
+pass_on(troupe_queue *queue, uint64_t *head)
+{
+    struct troupe__eventword *event = &queue->side[TROUPE_QUEUE_PUT].event;
+    uint64_t now = troupe__load_acquire(&queue->get.head);
+
+    if (now == *head)
+        return;
+    *head = now;
+    if (troupe__load_relaxed(&event->sleepers) > 1 && !troupe_queue_full(queue))
+        troupe__eventword_signal(event, 1);
+}
+
 static TROUPE__COLD int
 put_wait(struct troupe__thread *self, troupe_queue *queue,
          const struct item *item, troupe_deadline deadline)
@@ -370,6 +395,7 @@ put_wait(struct troupe__thread *self, troupe_queue *queue,
     struct troupe__eventword *event = &queue->side[TROUPE_QUEUE_PUT].event;
     uint64_t *pollers = &queue->side[TROUPE_QUEUE_PUT].pollers;
     struct troupe__queue_wait wait;
+    uint64_t head;
     bool others;
     int status;
 
@@ -383,6 +409,7 @@ put_wait(struct troupe__thread *self, troupe_queue *queue,
         return status;
     }
     troupe__queue_wait_begin(&wait, self, queue, TROUPE_QUEUE_PUT, deadline);
+    head = troupe__load_acquire(&queue->get.head);
     for (;;) {
         uint32_t seen;
 
@@ -394,6 +421,7 @@ put_wait(struct troupe__thread *self, troupe_queue *queue,
         status = full_look(self, queue, &wait.owners[0], &wait.dying);
         if (status == 0)
             continue;
+        pass_on(queue, &head);
         wait.owner_count = wait.owners[0] != 0;
         status = troupe__queue_wait_sleep(&wait, seen);
         if (status < 0)
@@ -506,6 +534,7 @@ attempt_many(struct troupe__thread *self, troupe_queue *queue,
     size_t bytes = 0;
     size_t i = 0;
     uint32_t weight;
+    uint64_t first;
     uint64_t tail;
     uint32_t flags;
     int status = enter(self, queue, deadline);
@@ -519,7 +548,7 @@ attempt_many(struct troupe__thread *self, troupe_queue *queue,
         if (status < 0)
             goto out;
     }
-    tail = queue->put.tail;
+    tail = first = queue->put.tail;
     weight = queue->put.weight;
     for (; i < count && i < BATCH_ITEMS && bytes < BATCH_BYTES; i++) {
         struct item item = {items[i].iov_base, items[i].iov_len, NULL, 0, 0};
@@ -540,8 +569,9 @@ attempt_many(struct troupe__thread *self, troupe_queue *queue,
     }
     if (i > 0) {
         weight_set(queue, weight);
-        store_tail(queue, tail, troupe__queue_single_put(queue));
-        status = 0;
+        status = store_tail(queue, first, tail);
+        if (status < 0)
+            i = 0;
     }
 out:
     leave(self, queue);

@@ -360,6 +360,110 @@ TEST(queue_gives_a_dead_lessees_message_to_the_next)
     redeliver(20000, true);
 }
 
+/* At the end of the stream the others wait for what one still leases. */
+static void
+end_with_a_lease(bool dies)
+{
+    troupe_queue *queue = queue_of(NULL);
+    struct shared *shared = shared_new();
+    unsigned number = 0;
+    size_t got = sizeof(number);
+    void *leased;
+    pid_t pid;
+
+    put_number(queue, 7);
+    CHECK_RC(troupe_queue_shutdown(queue), 0);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe_queue_peek(queue, &leased, &got, TROUPE_NOW), 0);
+        /* Its own is nothing to wait for. */
+        CHECK_RC(troupe_queue_get(queue, &number, &got, TROUPE_FOREVER),
+                 -EPIPE);
+        CHECK_RC(troupe_event_set(&shared->ready), 0);
+        CHECK_RC(troupe_event_wait(&shared->go, TROUPE_FOREVER), 0);
+        if (dies)
+            die();
+        CHECK_RC(troupe_queue_release(queue, leased), 0);
+        _exit(0);
+    }
+    CHECK_RC(troupe_event_wait(&shared->ready, TROUPE_FOREVER), 0);
+    CHECK_RC(troupe_queue_get(queue, &number, &got, TROUPE_NOW), -EAGAIN);
+    CHECK_RC(troupe_event_set(&shared->go), 0);
+    if (dies) {
+        CHECK_RC(troupe_queue_get(queue, &number, &got, TROUPE_FOREVER), 0);
+        CHECK_EQ(number, 7);
+    }
+    CHECK_RC(troupe_queue_get(queue, &number, &got, TROUPE_FOREVER), -EPIPE);
+    reap(pid, dies ? SIGKILL : 0);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+TEST(queue_does_not_end_before_its_leases)
+{
+    end_with_a_lease(true);
+    end_with_a_lease(false);
+}
+
+/* The tag of a thread that died, and that nobody has recovered. */
+static uint64_t
+dead_tag(void)
+{
+    uint64_t *tag = troupe_calloc(1, sizeof(*tag));
+    uint64_t dead;
+    pid_t pid;
+
+    CHECK(tag != NULL);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe_free(troupe_alloc(8)), 0);
+        *tag = troupe__thread_self->tag;
+        die();
+    }
+    reap(pid, SIGKILL);
+    dead = *tag;
+    CHECK(troupe__tag_dead(dead));
+    CHECK_RC(troupe_free(tag), 0);
+    return dead;
+}
+
+/* As if the thread had died between the commit of a get and its return. */
+static void
+died_in_get(troupe_queue *queue, uint64_t tag, uint32_t number)
+{
+    struct troupe__slot *slot = troupe__tag_slot(tag);
+
+    slot->queue_items = 1;
+    slot->queue_head = troupe__place_make(0, number);
+    slot->queue = troupe__family_offset(queue);
+}
+
+TEST(queue_counts_what_died_with_a_consumer_once)
+{
+    troupe_queue *queue = queue_of(NULL);
+    uint64_t first = dead_tag();
+    uint64_t second = dead_tag();
+    unsigned i;
+
+    CHECK(first != second);
+    for (i = 0; i < 2; i++) {
+        put_number(queue, i);
+        CHECK_EQ(get_number(queue), i);
+    }
+    died_in_get(queue, first, 0);
+    troupe__queue_recovery.slot(troupe__tag_slot(first), first);
+    CHECK_EQ(info_of(queue).lost, 1);
+    /* Whoever counted it died before the last store; somebody else's death is
+     * counted before that is done again. */
+    died_in_get(queue, first, 0);
+    died_in_get(queue, second, 1);
+    troupe__queue_recovery.slot(troupe__tag_slot(second), second);
+    CHECK_EQ(info_of(queue).lost, 2);
+    troupe__queue_recovery.slot(troupe__tag_slot(first), first);
+    CHECK_EQ(info_of(queue).lost, 2);
+    troupe_queue_free(queue);
+}
+
 TEST(queue_redelivers_in_place)
 {
     troupe_queue *queue = queue_of(NULL);

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A queue that others change, or whose user dies, between two instructions.
+ */
+#include "harness.h"
+
+#include "ipc/queue.h"
+#include "os/fault.h"
+
+#include <troupe.h>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static troupe_queue *queue;
+
+static int
+get_now(void)
+{
+    unsigned char byte;
+    size_t size = 1;
+
+    return troupe_queue_get(queue, &byte, &size, TROUPE_NOW);
+}
+
+static int
+put_now(void)
+{
+    return troupe_queue_put(queue, "x", 1, TROUPE_NOW);
+}
+
+static int end_seen;
+
+static void
+end_before_the_commit(const volatile void *address)
+{
+    if (address != &queue->put.tail)
+        return;
+    troupe__shim_atomic_hook = NULL;
+    CHECK_RC(troupe_queue_shutdown(queue), 0);
+    end_seen = get_now();
+}
+
+TEST(queue_shutdown_before_the_commit_of_a_single_producer)
+{
+    troupe_queue_options options = {.size = sizeof(options),
+                                    .single_producer = true};
+    static unsigned char large[10000];
+    void *reserved;
+    size_t count;
+    int status;
+    int way;
+
+    for (way = 0; way < 3; way++) {
+        struct iovec item = {large, 100};
+
+        CHECK_RC(troupe_queue_new(&queue, &options), 0);
+        CHECK_RC(put_now(), 0);
+        CHECK_RC(get_now(), 0);
+        CHECK_RC(troupe_queue_reserve(queue, sizeof(large), &reserved), 0);
+        end_seen = 0;
+        troupe__shim_atomic_hook = end_before_the_commit;
+        if (way == 0)
+            status = put_now();
+        else if (way == 1)
+            status = troupe_queue_put_many(queue, &item, 1, &count, TROUPE_NOW);
+        else
+            status =
+                troupe_queue_commit(queue, reserved, sizeof(large), TROUPE_NOW);
+        troupe__shim_atomic_hook = NULL;
+        CHECK_RC(end_seen, -EPIPE);
+        CHECK_RC(status, -ESHUTDOWN);
+        CHECK_EQ(troupe_queue_qsize(queue), 0);
+        CHECK_RC(get_now(), -EPIPE);
+        CHECK_RC(put_now(), -ESHUTDOWN);
+        /* Still the caller's. */
+        CHECK_RC(troupe_queue_cancel(queue, reserved), 0);
+        troupe_queue_free(queue);
+    }
+}
+
+static void
+use_before_the_total(const volatile void *address)
+{
+    unsigned i;
+
+    if (address != &queue->put.total)
+        return;
+    troupe__shim_atomic_hook = NULL;
+    for (i = 0; i < 5; i++) {
+        CHECK_RC(put_now(), 0);
+        CHECK_RC(get_now(), 0);
+    }
+}
+
+TEST(queue_counts_puts_while_it_is_used)
+{
+    troupe_queue_options options = {.size = sizeof(options), .max_items = 1};
+    troupe_queue_info info = {.size = sizeof(info)};
+
+    CHECK_RC(troupe_queue_new(&queue, &options), 0);
+    CHECK_RC(put_now(), 0);
+    CHECK_RC(get_now(), 0);
+    troupe__shim_atomic_hook = use_before_the_total;
+    CHECK_RC(troupe_queue_info_get(queue, &info), 0);
+    troupe__shim_atomic_hook = NULL;
+    CHECK_GE(info.puts, 1);
+    CHECK_LE(info.puts, 6);
+    troupe_queue_free(queue);
+}
+
+static unsigned atomics_left;
+
+static void
+die_later(const volatile void *address)
+{
+    (void)address;
+    if (atomics_left-- == 0)
+        (void)kill(getpid(), SIGKILL);
+}
+
+static uint64_t
+used_bytes(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    CHECK_RC(troupe_heap_info_get(&info), 0);
+    return info.committed - info.free_bytes;
+}
+
+/* Frees a queue in a process that is killed at one atomic operation after the
+ * other, and once not at all. */
+static void
+free_killed_everywhere(void)
+{
+    struct troupe__member_ref member = {1, 0};
+    unsigned at;
+    int status;
+
+    for (at = 0, status = -1; status != 0; at++) {
+        pid_t pid;
+
+        CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+        /* Parties for several tables. */
+        for (member.generation = 1000; member.generation < 1060;
+             member.generation++)
+            CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_PUT, member), 0);
+        pid = fork();
+        if (pid == 0) {
+            CHECK_RC(troupe_free(troupe_alloc(8)), 0);
+            atomics_left = at;
+            troupe__shim_atomic_hook = die_later;
+            troupe_queue_free(queue);
+            troupe__shim_atomic_hook = NULL;
+            _exit(0);
+        }
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        (void)troupe__slots_recover();
+        /* Killed before it had begun. */
+        troupe_queue_free(queue);
+    }
+    CHECK_GE(at, 20);
+}
+
+TEST(queue_free_killed_anywhere_leaves_nothing)
+{
+    uint64_t before;
+
+    free_killed_everywhere(); /* fills the caches */
+    before = used_bytes();
+    free_killed_everywhere();
+    CHECK_EQ(used_bytes(), before);
+}
