@@ -524,9 +524,11 @@ troupe_heap_info_get(troupe_heap_info *info)
     info->window = heap->window;
     info->limit = heap->pages.limit_pages * TROUPE__PAGE;
     troupe__pages_count(self, &info->committed, &info->free_bytes);
-    used = (uint64_t)heap->slots_high * TROUPE__PAGE +
-           (uint64_t)heap->members_high * sizeof(struct troupe__member) +
-           (uint64_t)heap->pages.described_pages * sizeof(struct troupe__page) +
+    used = (uint64_t)troupe__load_relaxed(&heap->slots_high) * TROUPE__PAGE +
+           (uint64_t)troupe__load_relaxed(&heap->members_high) *
+               sizeof(struct troupe__member) +
+           (uint64_t)troupe__load_relaxed(&heap->pages.described_pages) *
+               sizeof(struct troupe__page) +
            sizeof(*heap) + info->committed - info->free_bytes;
     /* The system knows what has gone back to it. */
     info->committed = troupe__family_committed();

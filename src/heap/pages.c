@@ -62,9 +62,11 @@ is_free(uint32_t page)
 static uint32_t
 sequence_end(const struct troupe__heap *heap)
 {
-    uint32_t end = troupe__load_relaxed(&heap->pages.pages_end);
+    /* acquire: the pages were described before. Looked at without the lock, too,
+     * by who follows a link between slabs. */
+    uint32_t end = troupe__load_acquire(&heap->pages.pages_end);
 
-    return end <= heap->pages.described_pages &&
+    return end <= troupe__load_relaxed(&heap->pages.described_pages) &&
                    end <= troupe__family.arena_pages
                ? end
                : 0;
@@ -311,8 +313,8 @@ commit(struct troupe__heap *heap, uint32_t count)
         status = troupe__family_commit(TROUPE__PAGES_OFFSET + from, to - from);
         if (status < 0)
             return status;
-        heap->pages.described_pages =
-            (uint32_t)(to / sizeof(struct troupe__page));
+        troupe__store_relaxed(&heap->pages.described_pages,
+                              (uint32_t)(to / sizeof(struct troupe__page)));
     }
     status = troupe__family_commit(offset, (uint64_t)count * TROUPE__PAGE);
     if (status < 0)

@@ -173,3 +173,28 @@ TEST(alloc_threads_that_come_and_go)
         run(come_and_go, NULL);
     CHECK_EQ(unit_info().threads, 1u);
 }
+
+/* Slabs are listed and figures asked for while another thread lengthens the
+ * arena: for ThreadSanitizer to look at. */
+static void *
+grow_list_and_count(void *unused)
+{
+    void *small[500];
+
+    for (int round = 0; round < 6; round++) {
+        for (size_t i = 0; i < 500; i++) {
+            small[i] = troupe_alloc(200);
+            CHECK(small[i] != NULL);
+        }
+        CHECK(troupe_alloc(3 * 1048576) != NULL);
+        CHECK_GT(unit_info().committed, 3 * UINT64_C(1048576));
+        for (size_t i = 0; i < 500; i++)
+            CHECK_RC(troupe_free(small[i]), 0);
+    }
+    return unused;
+}
+
+TEST(alloc_threads_that_list_slabs_while_the_arena_grows)
+{
+    run(grow_list_and_count, NULL);
+}
