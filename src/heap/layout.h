@@ -332,7 +332,11 @@ struct troupe__heap {
                              * since it was last asked whether there is */
         uint64_t bins_used;  /* bit per bin that may hold runs */
         uint64_t keep_pages; /* free memory kept in any case; constant */
-        uint64_t reserved_[2];
+        /* At most so much do free runs beside each other make that are not
+         * merged, for one is hollow and one is not; 0: there are no such. */
+        uint32_t seamed;
+        uint32_t reserved2_;
+        uint64_t reserved_[1];
         uint32_t bins[TROUPE__BINS]; /* index + 1 of the first free run */
     } pages;
 

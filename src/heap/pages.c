@@ -52,6 +52,12 @@ free_set(uint32_t page, uint32_t length, bool hollow)
 }
 
 static bool
+is_hollow(uint32_t page)
+{
+    return troupe__page_is_hollow(head_of(page));
+}
+
+static bool
 is_free(uint32_t page)
 {
     return troupe__page_state(head_of(page)) == TROUPE__PAGE_FREE;
@@ -167,9 +173,19 @@ free_before(uint32_t page)
     return first;
 }
 
+/* Free runs beside each other of which one is hollow and one is not stay two:
+ * what has memory is to be found again, and hollow is the whole of a run. How much
+ * such neighbours would make together is not known yet. */
+static void
+seam_note(struct troupe__heap *heap)
+{
+    heap->pages.seamed = UINT32_MAX;
+}
+
 /* Makes [page, page + length), no run of which is in a bin, a free run, merged
- * with its free neighbours; returns its first page. Words that end up inside a
- * run are wiped, so that none inside an allocated run ever looks like a head. */
+ * with its free neighbours that are hollow if it is; returns its first page. Words
+ * that end up inside a run are wiped, so that none inside an allocated run ever
+ * looks like a head. */
 static uint32_t
 run_release(struct troupe__heap *heap, uint32_t page, uint32_t length,
             bool hollow)
@@ -177,23 +193,27 @@ run_release(struct troupe__heap *heap, uint32_t page, uint32_t length,
     uint32_t next = page + length;
     uint32_t before;
 
+    if (heap->pages.seamed != 0)
+        seam_note(heap); /* what lies at a seam may grow */
     free_set(page, length, hollow);
-    if (is_run(heap, next, 1)) {
+    if (is_run(heap, next, 1) && is_hollow(next) != hollow) {
+        seam_note(heap);
+    } else if (is_run(heap, next, 1)) {
         uint32_t more = troupe__page_length(head_of(next));
 
         bin_remove(heap, next, more);
         length += more;
-        hollow = hollow || troupe__page_is_hollow(head_of(next));
         free_set(page, length, hollow);
         head_set(next, 0);
     }
     before = free_before(page);
-    if (before != TROUPE__NO_PAGE) {
+    if (before != TROUPE__NO_PAGE && is_hollow(before) != hollow) {
+        seam_note(heap);
+    } else if (before != TROUPE__NO_PAGE) {
         uint32_t more = page - before;
 
         bin_remove(heap, before, more);
         length += more;
-        hollow = hollow || troupe__page_is_hollow(head_of(before));
         free_set(before, length, hollow);
         head_set(page, 0);
         if (page - 1 != before)
@@ -215,6 +235,7 @@ rebuild(struct troupe__heap *heap)
     memset(heap->pages.bins, 0, sizeof(heap->pages.bins));
     heap->pages.bins_used = 0;
     heap->pages.free_pages = 0;
+    seam_note(heap);
     while (page < end) {
         uint64_t head = head_of(page);
         uint32_t length = troupe__page_length(head);
@@ -224,10 +245,9 @@ rebuild(struct troupe__heap *heap)
         if (length == 0 || length > end - page)
             break; /* damaged from here on: leave the rest alone */
         if (troupe__page_state(head) == TROUPE__PAGE_FREE) {
-            while (is_run(heap, page + length, 1)) {
-                head = head_of(page + length);
-                hollow = hollow || troupe__page_is_hollow(head);
-                length += troupe__page_length(head);
+            while (is_run(heap, page + length, 1) &&
+                   is_hollow(page + length) == hollow) {
+                length += troupe__page_length(head_of(page + length));
                 free_set(page, length, hollow);
             }
             for (i = 1; i < length; i++)
@@ -293,6 +313,75 @@ find_free(struct troupe__heap *heap, uint32_t count)
     return page != TROUPE__NO_PAGE && is_run(heap, page, count)
                ? page
                : TROUPE__NO_PAGE;
+}
+
+/* Makes one hollow free run of `count` pages of several beside each other; what
+ * the last of them has beyond that stays as it is. */
+static void
+runs_join(struct troupe__heap *heap, uint32_t first, uint32_t count)
+{
+    uint32_t page = first;
+    uint32_t rest = 0;
+    uint32_t length = troupe__page_length(head_of(first));
+    bool hollow = true;
+
+    while (page < first + count) {
+        bin_remove(heap, page, troupe__page_length(head_of(page)));
+        hollow = is_hollow(page);
+        page += troupe__page_length(head_of(page));
+    }
+    rest = page - first - count;
+    if (rest != 0)
+        free_set(first + count, rest, hollow);
+    /* The commit; killed before or after it, who takes the lock makes the rest
+     * anew. */
+    free_set(first, count, true);
+    for (page = first + length; page < first + count; page += length) {
+        length = troupe__page_length(head_of(page));
+        if (page - 1 != first)
+            head_set(page - 1, 0);
+        head_set(page, 0);
+    }
+    foot_set(first, count);
+    bin_insert(heap, first, count);
+    if (rest != 0) {
+        foot_set(first + count, rest);
+        bin_insert(heap, first + count, rest);
+    }
+}
+
+/* A free run of `count` pages made of several, or TROUPE__NO_PAGE. */
+static uint32_t
+find_seamed(struct troupe__heap *heap, uint32_t count)
+{
+    uint32_t end = sequence_end(heap);
+    uint32_t page = 0;
+    uint32_t first = 0;
+    uint32_t most = 0;
+    bool seams = false;
+
+    if (heap->pages.seamed < count)
+        return TROUPE__NO_PAGE;
+    while (page < end) {
+        uint32_t length = troupe__page_length(head_of(page));
+
+        if (length == 0 || length > end - page)
+            break;
+        page += length;
+        if (!is_free(page - length)) {
+            first = page;
+            continue;
+        }
+        seams = seams || page - first > length;
+        if (page - first >= count) {
+            runs_join(heap, first, count);
+            return first;
+        }
+        if (page - first > most)
+            most = page - first;
+    }
+    heap->pages.seamed = seams ? most : 0;
+    return TROUPE__NO_PAGE;
 }
 
 /* Memory for the next `count` pages and their descriptors. */
@@ -418,9 +507,13 @@ troupe__pages_new(struct troupe__thread *self, uint32_t count)
 
     lock(self);
     page = find_free(heap, count);
+    if (page == TROUPE__NO_PAGE)
+        page = find_seamed(heap, count);
     if (page == TROUPE__NO_PAGE) {
         if (grow(heap, count) == 0)
             page = free_before(sequence_end(heap));
+        if (page != TROUPE__NO_PAGE && !is_run(heap, page, count))
+            page = find_seamed(heap, count);
         if (page == TROUPE__NO_PAGE) {
             unlock(self);
             return TROUPE__NO_PAGE;

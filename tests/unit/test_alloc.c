@@ -910,3 +910,47 @@ TEST(alloc_memory_is_kept_while_as_much_is_in_use)
     CHECK_RC(troupe_free(used_block), 0);
     CHECK_LE(committed(), 2 * MIB);
 }
+
+/* Also of what was cut from memory that had gone back before; and free runs that
+ * stay apart for that are one again when that much is asked for. */
+TEST_TIMEOUT(alloc_memory_beside_what_went_back_goes_back_too, 60)
+{
+    void *parts[100];
+    uint64_t before;
+    uint32_t end;
+
+    (void)unit_slot();
+    troupe__family.heap->pages.keep_pages = 1024;
+    for (size_t i = 0; i < 100; i++) {
+        parts[i] = troupe_alloc(2 * MIB);
+        CHECK(parts[i] != NULL);
+        CHECK(troupe_alloc(16384) != NULL);
+    }
+    for (size_t i = 0; i < 100; i++)
+        CHECK_RC(troupe_free(parts[i]), 0);
+    before = committed();
+    CHECK_LE(before, 24 * MIB);
+    end = troupe__family.heap->pages.pages_end;
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < 100; i++) {
+            parts[i] = troupe_alloc(MIB + 65536);
+            CHECK(parts[i] != NULL);
+            fill(parts[i], MIB + 65536, (unsigned)i);
+        }
+        for (size_t i = 0; i < 100; i++) {
+            CHECK(is_filled(parts[i], MIB + 65536, (unsigned)i));
+            CHECK_RC(troupe_free(parts[i]), 0);
+        }
+        CHECK_LE(committed(), before + 24 * MIB);
+        for (size_t i = 0; i < 100; i++) {
+            parts[i] = troupe_alloc(2 * MIB);
+            CHECK(parts[i] != NULL);
+            fill(parts[i], 2 * MIB, (unsigned)i);
+        }
+        for (size_t i = 0; i < 100; i++) {
+            CHECK(is_filled(parts[i], 2 * MIB, (unsigned)i));
+            CHECK_RC(troupe_free(parts[i]), 0);
+        }
+        CHECK_EQ(troupe__family.heap->pages.pages_end, end);
+    }
+}

@@ -228,7 +228,8 @@ struct trimming {
     uint32_t freed;
 };
 
-/* Frees 8 MiB, and gives them back; then takes them again. */
+/* Frees 8 MiB, and gives them back; then takes them again, at last as one run that
+ * has memory and one that has not. */
 static void
 trim_and_refill(void *argument)
 {
@@ -242,9 +243,11 @@ trim_and_refill(void *argument)
     arm(t->point);
     CHECK_RC(troupe_free(t->block), 0);
     t->freed = 1;
-    t->block = troupe_alloc(8 * MIB);
-    CHECK(t->block != NULL);
-    CHECK_RC(troupe_free(t->block), 0);
+    for (size_t i = 1; i <= 2; i++) {
+        t->block = troupe_alloc(i * 4 * MIB);
+        CHECK(t->block != NULL);
+        CHECK_RC(troupe_free(t->block), 0);
+    }
     troupe__shim_atomic_hook = NULL;
 }
 
