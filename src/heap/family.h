@@ -45,7 +45,7 @@ struct troupe__thread {
     uint32_t processors; /* this thread may run on; refreshed when it sleeps */
     int32_t tid;         /* 0: not asked for yet */
     int64_t processors_seen;
-    int64_t spin; /* how long it looks before it sleeps; see ipc/queue_wait.c */
+    int64_t polls; /* before it yields or sleeps; see ipc/queue_wait.c */
 };
 
 /* Per process, zeroed in a fork child. */

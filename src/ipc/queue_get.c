@@ -615,6 +615,7 @@ get_wait(struct troupe__thread *self, troupe_queue *queue,
 {
     struct troupe__eventword *event = &queue->side[TROUPE_QUEUE_GET].event;
     uint64_t *pollers = &queue->side[TROUPE_QUEUE_GET].pollers;
+    struct troupe__queue_look look;
     struct troupe__queue_wait wait;
     struct outlook outlook = {.owners = wait.owners};
     bool others;
@@ -629,13 +630,17 @@ get_wait(struct troupe__thread *self, troupe_queue *queue,
         }
         return status;
     }
+    troupe__queue_look_begin(&look, self, deadline);
+    while ((troupe__load_relaxed(&queue->flags) & TROUPE__QUEUE_ENDS) == 0 &&
+           troupe__queue_look(&look, &queue->put.tail, &queue->get.seen)) {
+        status = attempt(self, queue, request, deadline);
+        if (status != -EAGAIN)
+            return status;
+    }
     troupe__queue_wait_begin(&wait, self, queue, TROUPE_QUEUE_GET, deadline);
     for (;;) {
-        uint32_t seen;
+        uint32_t seen = troupe__eventword_prepare(event);
 
-        if (!outlook.ended)
-            troupe__queue_wait_spin(&wait, &queue->put.tail, &queue->get.seen);
-        seen = troupe__eventword_prepare(event);
         status = attempt(self, queue, request, deadline);
         if (status != -EAGAIN)
             break;

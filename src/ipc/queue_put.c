@@ -394,6 +394,7 @@ put_wait(struct troupe__thread *self, troupe_queue *queue,
 {
     struct troupe__eventword *event = &queue->side[TROUPE_QUEUE_PUT].event;
     uint64_t *pollers = &queue->side[TROUPE_QUEUE_PUT].pollers;
+    struct troupe__queue_look look;
     struct troupe__queue_wait wait;
     uint64_t head;
     bool others;
@@ -408,13 +409,17 @@ put_wait(struct troupe__thread *self, troupe_queue *queue,
         }
         return status;
     }
+    troupe__queue_look_begin(&look, self, deadline);
+    while (troupe__queue_look(&look, &queue->get.head, &queue->put.seen)) {
+        status = attempt(self, queue, item, deadline);
+        if (status != -EAGAIN)
+            return status;
+    }
     troupe__queue_wait_begin(&wait, self, queue, TROUPE_QUEUE_PUT, deadline);
     head = troupe__load_acquire(&queue->get.head);
     for (;;) {
-        uint32_t seen;
+        uint32_t seen = troupe__eventword_prepare(event);
 
-        troupe__queue_wait_spin(&wait, &queue->get.head, &queue->put.seen);
-        seen = troupe__eventword_prepare(event);
         status = attempt(self, queue, item, deadline);
         if (status != -EAGAIN)
             break;

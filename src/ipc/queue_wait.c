@@ -8,25 +8,83 @@
 #include <sched.h>
 
 /*
- * How long to look before the first sleep. A sleep and a wake-up across
- * processors cost some 50 us, so looking that long is at worst twice too much;
- * but where the other side does not run, because there are more threads than
- * processors, it is all in vain. So each thread learns from how long it had to
- * wait: when it slept, and would have been served while looking twice as long,
- * it looks longer the next time, and shorter when not.
+ * How long to look before the first sleep: as long as a sleep and a wake-up
+ * across processors take, so that a look in vain at most doubles the cost. All
+ * of it but the first microsecond yields between two looks: who else wants the
+ * processor gets it, and if that is the other side of the queue, it fills (or
+ * empties) the queue at one go, without a system call for each message.
  */
-#define FIRST_SPIN (10 * INT64_C(1000))
-#define LEAST_SPIN (2 * INT64_C(1000))
-#define MOST_SPIN  (50 * INT64_C(1000))
-/* What a wait that a longer look would have saved takes at most. */
-#define SHORT_WAIT (2 * MOST_SPIN)
+#define LOOK (50 * INT64_C(1000))
 
-/* Looks between two looks at the clock. */
-#define SPINS 32u
+/*
+ * The first looks do not yield, and so serve only a side that runs on another
+ * processor. Where that does not is known to nobody but experience: after some
+ * polls in vain in a row the next waits do without, and then one tries again.
+ */
+#define POLLS 32
+#define SKIPS 16
 
 /* Between two looks at a process that is being taken apart. */
 #define FIRST_PAUSE (TROUPE__MS / 20)
 #define LAST_PAUSE  (50 * TROUPE__MS)
+
+/* Polls before the first yield of this wait. */
+static int64_t
+polls(struct troupe__thread *self)
+{
+    if (self->polls < 0)
+        return self->polls++, 0;
+    if (self->polls == 0)
+        self->polls = POLLS;
+    return self->polls;
+}
+
+static bool
+poll_word(struct troupe__thread *self, const uint64_t *word,
+          const uint64_t *seen)
+{
+    int64_t left = polls(self);
+
+    if (left == 0)
+        return false;
+    for (; left > 0; left--) {
+        troupe__cpu_relax();
+        if (troupe__load_relaxed(word) != troupe__load_relaxed(seen)) {
+            self->polls = POLLS;
+            return true;
+        }
+    }
+    self->polls = self->polls > 1 ? self->polls / 2 : -SKIPS;
+    return false;
+}
+
+void
+troupe__queue_look_begin(struct troupe__queue_look *look,
+                         struct troupe__thread *self, troupe_deadline deadline)
+{
+    look->self = self;
+    look->until = troupe__time_add(troupe__clock_now(), LOOK);
+    if (look->until > deadline)
+        look->until = deadline;
+    look->polled = false;
+}
+
+bool
+troupe__queue_look(struct troupe__queue_look *look, const uint64_t *word,
+                   const uint64_t *seen)
+{
+    if (!look->polled) {
+        look->polled = true;
+        if (poll_word(look->self, word, seen))
+            return true;
+    }
+    while (troupe__clock_now() < look->until) {
+        (void)sched_yield();
+        if (troupe__load_relaxed(word) != troupe__load_relaxed(seen))
+            return true;
+    }
+    return false;
+}
 
 void
 troupe__queue_wait_begin(struct troupe__queue_wait *wait,
@@ -40,53 +98,8 @@ troupe__queue_wait_begin(struct troupe__queue_wait *wait,
     wait->event = &queue->side[side].event;
     wait->owner_count = 0;
     wait->dying = false;
-    wait->spun = false;
-    wait->began = 0;
     wait->pause = FIRST_PAUSE;
     troupe__eventword_enter(wait->event);
-}
-
-void
-troupe__queue_wait_spin(struct troupe__queue_wait *wait, const uint64_t *word,
-                        const uint64_t *seen)
-{
-    struct troupe__thread *self = wait->wait.self;
-    int64_t until;
-    unsigned i;
-
-    if (wait->spun)
-        return;
-    wait->spun = true;
-    if (!troupe__wait_may_spin(self))
-        return;
-    if (self->spin == 0)
-        self->spin = FIRST_SPIN;
-    wait->began = troupe__clock_now();
-    until = wait->began + self->spin;
-    do {
-        for (i = 0; i < SPINS; i++) {
-            if (troupe__load_relaxed(word) != troupe__load_relaxed(seen))
-                return;
-            troupe__cpu_relax();
-        }
-    } while (troupe__clock_now() < until);
-}
-
-/* After a sleep: what to do the next time. */
-static void
-learn(struct troupe__queue_wait *wait)
-{
-    struct troupe__thread *self = wait->wait.self;
-    int64_t waited;
-
-    if (wait->began == 0)
-        return;
-    waited = troupe__clock_now() - wait->began;
-    wait->began = 0;
-    if (waited < SHORT_WAIT)
-        self->spin = self->spin * 2 < MOST_SPIN ? self->spin * 2 : MOST_SPIN;
-    else
-        self->spin = self->spin / 2 > LEAST_SPIN ? self->spin / 2 : LEAST_SPIN;
 }
 
 int
@@ -107,12 +120,6 @@ troupe__queue_wait_sleep(struct troupe__queue_wait *wait, uint32_t seen)
     status = troupe__wait_sleep_any(&wait->wait, &wait->event->word, seen,
                                     wait->owners, wait->owner_count);
     wait->wait.deadline = deadline;
-    learn(wait);
-    /* On one processor whoever woke us is still at it: with its turn finished
-     * there is more to do at one go, and one change of threads less for each
-     * message. */
-    if (status == 0 && !wait->dying && !troupe__wait_may_spin(wait->wait.self))
-        (void)sched_yield();
     wait->dying = false;
     return status;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Waiting at one side of a queue.
+ * Waiting at one side of a queue: first look for a moment, then sleep.
  *
+ *     troupe__queue_look_begin(&look, ...);
+ *     while (troupe__queue_look(&look, ...))
+ *         try; return unless it would block
  *     troupe__queue_wait_begin(&wait, ...);
  *     for (;;) {
- *         troupe__queue_wait_spin(&wait, ...);
  *         seen = troupe__eventword_prepare(event);
  *         try; break unless it would block
  *         wait.owners, wait.dying = on whose death to look again
@@ -13,12 +15,28 @@
  *             break;
  *     }
  *     others = troupe__queue_wait_end(&wait);
+ *
+ * Who only looks is not in the event word: nobody wakes it in vain.
  */
 #ifndef TROUPE_SRC_IPC_QUEUE_WAIT_H
 #define TROUPE_SRC_IPC_QUEUE_WAIT_H
 
 #include "heap/wait.h"
 #include "ipc/queue.h"
+
+struct troupe__queue_look {
+    struct troupe__thread *self;
+    troupe_deadline until;
+    bool polled;
+};
+
+void troupe__queue_look_begin(struct troupe__queue_look *look,
+                              struct troupe__thread *self,
+                              troupe_deadline deadline);
+
+/* Looks until *word is another than *seen, or the moment is over: false. */
+bool troupe__queue_look(struct troupe__queue_look *look, const uint64_t *word,
+                        const uint64_t *seen);
 
 struct troupe__queue_wait {
     struct troupe__wait wait;
@@ -29,19 +47,12 @@ struct troupe__queue_wait {
     /* Somebody that matters is on its way out, with nothing to sleep on until
      * it is gone: looks often. */
     bool dying;
-    bool spun;
-    int64_t began; /* when it first looked in vain; 0: not yet */
     int64_t pause;
 };
 
 void troupe__queue_wait_begin(struct troupe__queue_wait *wait,
                               struct troupe__thread *self, troupe_queue *queue,
                               unsigned side, troupe_deadline deadline);
-
-/* Before the first sleep, and where another processor can be running the other
- * side: looks for a while whether *word becomes another than *seen. */
-void troupe__queue_wait_spin(struct troupe__queue_wait *wait,
-                             const uint64_t *word, const uint64_t *seen);
 
 /* As troupe__wait_sleep(). */
 int troupe__queue_wait_sleep(struct troupe__queue_wait *wait, uint32_t seen);
