@@ -3,9 +3,19 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-enum { MAX_SCENARIOS = 256, MAX_COUNTED = 4096, KEPT = 6 };
+enum {
+    MAX_SCENARIOS = 256,
+    MAX_COUNTED = 4096,
+    KEPT = 6,
+    LIMIT = 512 * 1024,
+    PAGE = 4096,
+    WORD_COUNTED = CRASH_WORDS - 1
+};
 
+static struct crash_scenario added[MAX_SCENARIOS];
 static const struct crash_scenario *scenarios[MAX_SCENARIOS];
 static size_t scenario_count;
 static struct crash_exempt exempts[MAX_SCENARIOS];
@@ -14,9 +24,16 @@ static size_t exempt_count;
 void
 scenario_add(const struct crash_scenario *scenario)
 {
+    struct crash_scenario *copy = &added[scenario_count];
+
     if (scenario_count == MAX_SCENARIOS)
         abort();
-    scenarios[scenario_count++] = scenario;
+    *copy = *scenario;
+    if (copy->function[0].name != NULL) {
+        copy->operation = copy->function[0].name;
+        copy->covers = copy->function;
+    }
+    scenarios[scenario_count++] = copy;
 }
 
 void
@@ -113,14 +130,15 @@ count_blocks(void)
 void
 limited_heap(void)
 {
-    int status = troupe_heap_setup(
-        TROUPE_OPTIONS(troupe_heap_options, .limit = 512 * 1024));
+    int status =
+        troupe_heap_setup(TROUPE_OPTIONS(troupe_heap_options, .limit = LIMIT));
 
     CRASH_REQUIRE(status == 0 || status == -EBUSY, CRASH_CORRUPTION, "no heap");
 }
 
-void
-counted_heap(void)
+/* All that is there before the counting. */
+static void
+first_blocks(void)
 {
     /* A class keeps its last slab: every class that is going to be used gets
      * its own before the counting. */
@@ -135,8 +153,51 @@ counted_heap(void)
     for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         CRASH_REQUIRE(troupe_free(troupe_alloc(sizes[i])) == 0,
                       CRASH_CORRUPTION, "the first block of a class");
+}
+
+void
+counted_heap(void)
+{
+    first_blocks();
     counted = count_blocks();
     CRASH_REQUIRE(counted > 20, CRASH_CORRUPTION, "only %u blocks", counted);
+}
+
+/* Counting makes a heap grow to its limit, so it is done in a child's own. */
+void
+growing_heap(void)
+{
+    pid_t pid = fork();
+
+    CRASH_REQUIRE(pid >= 0, CRASH_CORRUPTION, "fork: %d", errno);
+    if (pid == 0) {
+        counted_heap();
+        atomic_store(crash_word(WORD_COUNTED), counted);
+        _exit(0);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    first_blocks();
+    counted = (unsigned)atomic_load(crash_word(WORD_COUNTED));
+    CRASH_REQUIRE(counted > 20, CRASH_CORRUPTION, "only %u blocks", counted);
+}
+
+bool
+free_victims_pages(size_t size)
+{
+    uintptr_t middle = (uintptr_t)kept[0] & ~(uintptr_t)(PAGE - 1), at;
+
+    for (at = middle - LIMIT; at < middle + LIMIT; at += PAGE) {
+        void *block = (void *)at;
+
+        if (!troupe_heap_contains(block, PAGE) ||
+            troupe_usable_size(block) < size)
+            continue;
+        CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                      "what the victim got cannot be freed");
+        return true;
+    }
+    return false;
 }
 
 void

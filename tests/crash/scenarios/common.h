@@ -63,6 +63,11 @@ enum { COUNTED_SIZE = 1000 };
 void counted_class(size_t size);
 void limited_heap(void);
 void counted_heap(void);
+/* The same heap, still small: it has to grow to the size that is counted. */
+void growing_heap(void);
+/* Frees a block of whole pages of at least this size that the victim was given
+ * and could not name any more; false if there is none. */
+bool free_victims_pages(size_t size);
 /* In check(): at most `hands` blocks are missing, none is there twice, and
  * those that were allocated before have kept their content. */
 void counted_check(unsigned hands);

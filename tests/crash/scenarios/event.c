@@ -85,9 +85,8 @@ check_set(void)
 }
 
 SCENARIO(set_alone) = {
-    .operation = "troupe_event_set",
+    .function = {FUNCTION(troupe_event_set)},
     .state = "not set",
-    .covers = COVERS(FUNCTION(troupe_event_set)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_set,
@@ -96,9 +95,8 @@ SCENARIO(set_alone) = {
 };
 
 SCENARIO(set_stranger) = {
-    .operation = "troupe_event_set",
+    .function = {FUNCTION(troupe_event_set)},
     .state = "a sleeping peer, the setter has not joined",
-    .covers = COVERS(FUNCTION(troupe_event_set)),
     .setup = setup,
     .peers = {peer_sleeps},
     .woken = 1,
@@ -108,9 +106,8 @@ SCENARIO(set_stranger) = {
 };
 
 SCENARIO(set_sleepers) = {
-    .operation = "troupe_event_set",
+    .function = {FUNCTION(troupe_event_set)},
     .state = "three sleeping peers",
-    .covers = COVERS(FUNCTION(troupe_event_set)),
     .setup = setup,
     .peers = {peer_sleeps, peer_sleeps, peer_sleeps},
     .woken = 7,
@@ -127,9 +124,8 @@ second_set(void)
 }
 
 SCENARIO(set_two) = {
-    .operation = "troupe_event_set",
+    .function = {FUNCTION(troupe_event_set)},
     .state = "a sleeping peer, a second victim sets",
-    .covers = COVERS(FUNCTION(troupe_event_set)),
     .setup = setup,
     .peers = {peer_sleeps},
     .prepare = join_family,
@@ -141,9 +137,8 @@ SCENARIO(set_two) = {
 };
 
 SCENARIO(set_again) = {
-    .operation = "troupe_event_set",
+    .function = {FUNCTION(troupe_event_set)},
     .state = "set already",
-    .covers = COVERS(FUNCTION(troupe_event_set)),
     .setup = setup_set,
     .prepare = join_family,
     .victim = victim_set,
@@ -172,9 +167,8 @@ peer_polls(void)
 }
 
 SCENARIO(set_poller) = {
-    .operation = "troupe_event_set",
+    .function = {FUNCTION(troupe_event_set)},
     .state = "an epoll_wait sleeper",
-    .covers = COVERS(FUNCTION(troupe_event_set)),
     .setup = setup,
     .peers = {peer_polls},
     .woken = 1,
@@ -195,9 +189,8 @@ victim_fileno(void)
 
 /* One who polls is dead; the others are told all the same. */
 SCENARIO(fileno_first) = {
-    .operation = "troupe_event_fileno",
+    .function = {FUNCTION(troupe_event_fileno)},
     .state = "an epoll_wait sleeper",
-    .covers = COVERS(FUNCTION(troupe_event_fileno)),
     .setup = setup,
     .peers = {peer_polls},
     .prepare = join_family,
@@ -225,9 +218,8 @@ check_clear(void)
 }
 
 SCENARIO(clear_set) = {
-    .operation = "troupe_event_clear",
+    .function = {FUNCTION(troupe_event_clear)},
     .state = "set",
-    .covers = COVERS(FUNCTION(troupe_event_clear)),
     .setup = setup_set,
     .prepare = join_family,
     .victim = victim_clear,
@@ -236,9 +228,8 @@ SCENARIO(clear_set) = {
 };
 
 SCENARIO(clear_sleeper) = {
-    .operation = "troupe_event_clear",
+    .function = {FUNCTION(troupe_event_clear)},
     .state = "not set, a sleeping peer",
-    .covers = COVERS(FUNCTION(troupe_event_clear)),
     .setup = setup,
     .peers = {peer_sleeps},
     .untimed = 1,
@@ -286,9 +277,8 @@ check_wait(void)
 }
 
 SCENARIO(wait_set) = {
-    .operation = "troupe_event_wait",
+    .function = {FUNCTION(troupe_event_wait)},
     .state = "set, the first call of its process",
-    .covers = COVERS(FUNCTION(troupe_event_wait)),
     .setup = setup_set,
     .victim = victim_wait,
     .survivors = {wait_for_it, NULL},
@@ -296,9 +286,8 @@ SCENARIO(wait_set) = {
 };
 
 SCENARIO(wait_sleeps) = {
-    .operation = "troupe_event_wait",
+    .function = {FUNCTION(troupe_event_wait)},
     .state = "not set, sleeps, is set",
-    .covers = COVERS(FUNCTION(troupe_event_wait)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_wait,
@@ -308,9 +297,8 @@ SCENARIO(wait_sleeps) = {
 };
 
 SCENARIO(wait_pulse) = {
-    .operation = "troupe_event_wait",
+    .function = {FUNCTION(troupe_event_wait)},
     .state = "not set, sleeps, is set and cleared",
-    .covers = COVERS(FUNCTION(troupe_event_wait)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_wait,
@@ -320,9 +308,8 @@ SCENARIO(wait_pulse) = {
 };
 
 SCENARIO(wait_cold) = {
-    .operation = "troupe_event_wait",
+    .function = {FUNCTION(troupe_event_wait)},
     .state = "not set, the first call of its process",
-    .covers = COVERS(FUNCTION(troupe_event_wait)),
     .setup = setup,
     .victim = victim_wait,
     .nudge = nudge_set,
@@ -331,9 +318,8 @@ SCENARIO(wait_cold) = {
 };
 
 SCENARIO(wait_beside) = {
-    .operation = "troupe_event_wait",
+    .function = {FUNCTION(troupe_event_wait)},
     .state = "not set, another sleeps too",
-    .covers = COVERS(FUNCTION(troupe_event_wait)),
     .setup = setup,
     .peers = {peer_sleeps},
     .prepare = join_family,
@@ -364,9 +350,8 @@ victim_init(void)
 }
 
 SCENARIO(init_new) = {
-    .operation = "troupe_event_init",
+    .function = {FUNCTION(troupe_event_init)},
     .state = "nobody uses it yet",
-    .covers = COVERS(FUNCTION(troupe_event_init)),
     .setup = setup_set,
     .prepare = join_family,
     .victim = victim_init,
@@ -381,9 +366,8 @@ victim_fini(void)
 }
 
 SCENARIO(fini_old) = {
-    .operation = "troupe_event_fini",
+    .function = {FUNCTION(troupe_event_fini)},
     .state = "nobody uses it any more",
-    .covers = COVERS(FUNCTION(troupe_event_fini)),
     .setup = setup_set,
     .prepare = join_family,
     .victim = victim_fini,

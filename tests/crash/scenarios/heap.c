@@ -59,9 +59,8 @@ victim_alloc_large(void)
 }
 
 SCENARIO(alloc_cached) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "small, a block is cached",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = counted_heap,
     .prepare = prepare_cached,
     .victim = victim_alloc,
@@ -70,9 +69,8 @@ SCENARIO(alloc_cached) = {
 };
 
 SCENARIO(alloc_refill) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "small, nothing is cached",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = counted_heap,
     .prepare = join_family,
     .victim = victim_alloc,
@@ -102,9 +100,8 @@ check_class(void)
 }
 
 SCENARIO(alloc_new_slab) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "small, the first of its class",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = counted_heap,
     .prepare = join_family,
     .victim = victim_alloc_class,
@@ -113,34 +110,29 @@ SCENARIO(alloc_new_slab) = {
 };
 
 SCENARIO(alloc_cold) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "small, the first call of its process",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = counted_heap,
     .victim = victim_alloc,
     .survivors = {survive, survive},
     .check = check_one,
 };
 
-/* Large blocks take whole pages: up to as many counted blocks as fit there. */
+/* Killed with the address in a register, it was given the pages and could not
+ * say so: they are looked for. */
 static void
 check_large(void)
 {
-    void *mine = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
+    bool given = free_victims_pages(LARGE);
 
-    if (mine != NULL && troupe_usable_size(mine) >= LARGE) {
-        CRASH_REQUIRE(troupe_free(mine) == 0, CRASH_CORRUPTION,
-                      "what the victim got cannot be freed");
-        counted_check(0);
-    } else
-        /* Killed with the address in a register, it took it along. */
-        counted_check(56);
+    if (crash_completed() && !given)
+        crash_fail(CRASH_LOSS, "what the victim was given is not its own");
+    counted_check(0);
 }
 
 SCENARIO(alloc_large) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "large",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = counted_heap,
     .prepare = join_family,
     .victim = victim_alloc_large,
@@ -171,9 +163,8 @@ check_exhausted(void)
 }
 
 SCENARIO(alloc_exhausted) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "large, no memory is left",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = setup_exhausted,
     .prepare = NULL,
     .victim = victim_alloc_large,
@@ -212,14 +203,71 @@ check_young(void)
 }
 
 SCENARIO(alloc_grow) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "large, the heap grows",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = setup_young,
     .prepare = join_family,
     .victim = victim_alloc_huge,
     .survivors = {survive, survive},
     .check = check_young,
+};
+
+/* More than the smallest step of growth: the arena must reach further. */
+static void
+victim_alloc_growing(void)
+{
+    keep(troupe_alloc(100000));
+}
+
+static void
+settle(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                  "no figures about the heap");
+}
+
+SCENARIO(alloc_grow_counted) = {
+    .function = {FUNCTION(troupe_alloc)},
+    .state = "large, the heap grows, every page is counted",
+    .setup = growing_heap,
+    .prepare = join_family,
+    .victim = victim_alloc_growing,
+    .survivors = {settle, NULL},
+    .check = check_large,
+};
+
+/* One step of growth after the other, and the last one refused. */
+static void
+victim_alloc_all(void)
+{
+    unsigned i;
+
+    for (i = 0; i < MOST; i++)
+        many[i] = troupe_alloc(LARGE);
+}
+
+static void
+check_all(void)
+{
+    unsigned taken = 0;
+
+    while (free_victims_pages(LARGE))
+        taken++;
+    if (crash_completed() && taken == 0)
+        crash_fail(CRASH_LOSS, "the victim's blocks are gone");
+    counted_check(0);
+}
+
+SCENARIO(alloc_grow_steps) = {
+    .function = {FUNCTION(troupe_alloc)},
+    .state = "until no memory is left, the heap grows",
+    .setup = growing_heap,
+    .prepare = join_family,
+    .victim = victim_alloc_all,
+    .survivors = {survive, settle},
+    .check = check_all,
 };
 
 static void
@@ -235,9 +283,8 @@ check_two_hands(void)
 }
 
 SCENARIO(alloc_two) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "small, nothing cached, a second victim allocates",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = counted_heap,
     .prepare = join_family,
     .victim = victim_alloc,
@@ -262,9 +309,8 @@ peer_dies_with_cache(void)
 }
 
 SCENARIO(alloc_recovers) = {
-    .operation = "troupe_alloc",
+    .function = {FUNCTION(troupe_alloc)},
     .state = "the first call, recovers a dead peer",
-    .covers = COVERS(FUNCTION(troupe_alloc)),
     .setup = counted_heap,
     .peers = {peer_dies_with_cache},
     .victim = victim_alloc,
@@ -289,9 +335,8 @@ peer_dies_with_one(void)
 }
 
 SCENARIO(alloc_recovers_two) = {
-    .operation = "troupe_heap_info_get",
+    .function = {FUNCTION(troupe_heap_info_get)},
     .state = "recovers a dead peer, so does a second victim",
-    .covers = COVERS(FUNCTION(troupe_heap_info_get)),
     .setup = counted_heap,
     .peers = {peer_dies_with_one},
     .late = 1,
@@ -321,9 +366,8 @@ check_calloc(void)
 }
 
 SCENARIO(calloc_cached) = {
-    .operation = "troupe_calloc",
+    .function = {FUNCTION(troupe_calloc)},
     .state = "small, a block is cached",
-    .covers = COVERS(FUNCTION(troupe_calloc)),
     .setup = counted_heap,
     .prepare = prepare_cached,
     .victim = victim_calloc,
@@ -357,9 +401,8 @@ check_strdup(void)
 }
 
 SCENARIO(strdup_cached) = {
-    .operation = "troupe_strdup",
+    .function = {FUNCTION(troupe_strdup)},
     .state = "small, a block is cached",
-    .covers = COVERS(FUNCTION(troupe_strdup)),
     .setup = counted_heap,
     .prepare = prepare_text,
     .victim = victim_strdup,
@@ -402,9 +445,8 @@ check_realloc(void)
 }
 
 SCENARIO(realloc_moves) = {
-    .operation = "troupe_realloc",
+    .function = {FUNCTION(troupe_realloc)},
     .state = "small to larger",
-    .covers = COVERS(FUNCTION(troupe_realloc)),
     .setup = setup_block,
     .prepare = prepare_cached,
     .victim = victim_realloc,
@@ -429,9 +471,8 @@ check_realloc_same(void)
 }
 
 SCENARIO(realloc_in_place) = {
-    .operation = "troupe_realloc",
+    .function = {FUNCTION(troupe_realloc)},
     .state = "in place",
-    .covers = COVERS(FUNCTION(troupe_realloc)),
     .setup = setup_block,
     .prepare = prepare_cached,
     .victim = victim_realloc_same,
@@ -462,19 +503,9 @@ check_free(void)
     counted_check(0);
 }
 
-static void
-settle(void)
-{
-    troupe_heap_info info = {.size = sizeof(info)};
-
-    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
-                  "no figures about the heap");
-}
-
 SCENARIO(free_room) = {
-    .operation = "troupe_free",
+    .function = {FUNCTION(troupe_free)},
     .state = "small, the cache has room",
-    .covers = COVERS(FUNCTION(troupe_free)),
     .setup = setup_block,
     .prepare = join_family,
     .victim = victim_free,
@@ -513,9 +544,8 @@ check_full_cache(void)
 }
 
 SCENARIO(free_drains) = {
-    .operation = "troupe_free",
+    .function = {FUNCTION(troupe_free)},
     .state = "small, the cache is full",
-    .covers = COVERS(FUNCTION(troupe_free)),
     .setup = setup_block,
     .prepare = prepare_full_cache,
     .victim = victim_free,
@@ -524,9 +554,8 @@ SCENARIO(free_drains) = {
 };
 
 SCENARIO(free_cold) = {
-    .operation = "troupe_free",
+    .function = {FUNCTION(troupe_free)},
     .state = "small, the first call of its process",
-    .covers = COVERS(FUNCTION(troupe_free)),
     .setup = setup_block,
     .victim = victim_free,
     .survivors = {settle, NULL},
@@ -541,9 +570,8 @@ setup_large(void)
 }
 
 SCENARIO(free_large) = {
-    .operation = "troupe_free",
+    .function = {FUNCTION(troupe_free)},
     .state = "large",
-    .covers = COVERS(FUNCTION(troupe_free)),
     .setup = setup_large,
     .prepare = join_family,
     .victim = victim_free,
@@ -566,9 +594,8 @@ setup_large_between(void)
 }
 
 SCENARIO(free_merges) = {
-    .operation = "troupe_free",
+    .function = {FUNCTION(troupe_free)},
     .state = "large, between two free ones",
-    .covers = COVERS(FUNCTION(troupe_free)),
     .setup = setup_large_between,
     .prepare = join_family,
     .victim = victim_free,
@@ -593,9 +620,8 @@ check_free_two(void)
 
 /* Both free the same block: one of them is told that it is none. */
 SCENARIO(free_twice) = {
-    .operation = "troupe_free",
+    .function = {FUNCTION(troupe_free)},
     .state = "small, a second victim frees it too",
-    .covers = COVERS(FUNCTION(troupe_free)),
     .setup = setup_block,
     .prepare = join_family,
     .victim = victim_free,
@@ -606,9 +632,8 @@ SCENARIO(free_twice) = {
 };
 
 SCENARIO(free_large_twice) = {
-    .operation = "troupe_free",
+    .function = {FUNCTION(troupe_free)},
     .state = "large, a second victim frees it too",
-    .covers = COVERS(FUNCTION(troupe_free)),
     .setup = setup_large,
     .prepare = join_family,
     .victim = victim_free,
@@ -621,9 +646,8 @@ SCENARIO(free_large_twice) = {
 /* ---- figures ---- */
 
 SCENARIO(info_recovers) = {
-    .operation = "troupe_heap_info_get",
+    .function = {FUNCTION(troupe_heap_info_get)},
     .state = "recovers a dead peer",
-    .covers = COVERS(FUNCTION(troupe_heap_info_get)),
     .setup = counted_heap,
     .peers = {peer_dies_with_cache},
     .prepare = NULL,

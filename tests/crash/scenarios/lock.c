@@ -5,6 +5,13 @@
 #include <troupe/lock.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { LOG = 16 };
 
@@ -143,9 +150,8 @@ check_acquire_first(void)
 }
 
 SCENARIO(acquire_free) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "free",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_acquire,
@@ -155,9 +161,8 @@ SCENARIO(acquire_free) = {
 
 /* The first call of a process: it joins the family on the way. */
 SCENARIO(acquire_cold) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "free, the first call of its process",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .victim = victim_acquire,
     .survivors = {pass_through, pass_through},
@@ -177,9 +182,8 @@ check_two(void)
 }
 
 SCENARIO(acquire_two) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "free, a second victim acquires",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_acquire,
@@ -228,9 +232,8 @@ release_and_pass(void)
 }
 
 SCENARIO(acquire_held) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by a peer, which releases it",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_holds},
     .prepare = join_family,
@@ -248,9 +251,8 @@ only_release(void)
 }
 
 SCENARIO(acquire_held_sleeper) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by a peer, another sleeps before",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_holds, peer_sleeps},
     .prepare = join_family,
@@ -295,9 +297,8 @@ open_all(void)
 }
 
 SCENARIO(acquire_woken) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by a peer, another sleeps behind",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_holds, peer_sleeps_behind},
     .prepare = join_family,
@@ -329,9 +330,8 @@ check_dead_holder(void)
 }
 
 SCENARIO(acquire_dead) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by the dead",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_dies_holding},
     .prepare = join_family,
@@ -341,9 +341,8 @@ SCENARIO(acquire_dead) = {
 };
 
 SCENARIO(acquire_dead_two) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by the dead, a second victim acquires",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_dies_holding},
     .prepare = join_family,
@@ -381,9 +380,8 @@ exit_and_pass(void)
 }
 
 SCENARIO(acquire_dying) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by a peer, which dies",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_holds_for_good},
     .prepare = join_family,
@@ -394,9 +392,8 @@ SCENARIO(acquire_dying) = {
 };
 
 SCENARIO(acquire_dying_sleeper) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by a peer, which dies, another sleeps",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_holds_for_good, peer_sleeps},
     .prepare = join_family,
@@ -426,9 +423,8 @@ check_try(void)
 }
 
 SCENARIO(acquire_try) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by a peer, tries once",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_holds},
     .prepare = join_family,
@@ -453,9 +449,8 @@ nudge_nothing(unsigned n)
 }
 
 SCENARIO(acquire_timed) = {
-    .operation = "troupe_lock_acquire",
+    .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by a peer, the deadline passes",
-    .covers = COVERS(FUNCTION(troupe_lock_acquire)),
     .setup = setup,
     .peers = {peer_holds},
     .prepare = join_family,
@@ -507,9 +502,8 @@ check_release_free(void)
 }
 
 SCENARIO(release_alone) = {
-    .operation = "troupe_lock_release",
+    .function = {FUNCTION(troupe_lock_release)},
     .state = "nobody waits",
-    .covers = COVERS(FUNCTION(troupe_lock_release)),
     .setup = setup,
     .prepare = prepare_held,
     .victim = victim_release,
@@ -518,9 +512,8 @@ SCENARIO(release_alone) = {
 };
 
 SCENARIO(release_sleeper) = {
-    .operation = "troupe_lock_release",
+    .function = {FUNCTION(troupe_lock_release)},
     .state = "a peer sleeps",
-    .covers = COVERS(FUNCTION(troupe_lock_release)),
     .setup = setup,
     .peers = {peer_sleeps},
     .late = 1,
@@ -531,9 +524,8 @@ SCENARIO(release_sleeper) = {
 };
 
 SCENARIO(release_sleepers) = {
-    .operation = "troupe_lock_release",
+    .function = {FUNCTION(troupe_lock_release)},
     .state = "two peers sleep",
-    .covers = COVERS(FUNCTION(troupe_lock_release)),
     .setup = setup,
     .peers = {peer_sleeps, peer_sleeps},
     .late = 3,
@@ -544,9 +536,8 @@ SCENARIO(release_sleepers) = {
 };
 
 SCENARIO(release_two) = {
-    .operation = "troupe_lock_release",
+    .function = {FUNCTION(troupe_lock_release)},
     .state = "a second victim acquires",
-    .covers = COVERS(FUNCTION(troupe_lock_release)),
     .setup = setup,
     .prepare = prepare_held,
     .victim = victim_release,
@@ -573,9 +564,8 @@ check_still_marked(void)
 }
 
 SCENARIO(release_marked) = {
-    .operation = "troupe_lock_release",
+    .function = {FUNCTION(troupe_lock_release)},
     .state = "marked by a death, not repaired",
-    .covers = COVERS(FUNCTION(troupe_lock_release)),
     .setup = setup,
     .peers = {peer_dies_holding},
     .prepare = prepare_marked,
@@ -616,9 +606,8 @@ check_poisoned(void)
 }
 
 SCENARIO(release_poison) = {
-    .operation = "troupe_lock_release",
+    .function = {FUNCTION(troupe_lock_release)},
     .state = "marked by a death, given up",
-    .covers = COVERS(FUNCTION(troupe_lock_release)),
     .setup = setup_poison,
     .peers = {peer_dies_holding},
     .prepare = prepare_marked,
@@ -628,9 +617,8 @@ SCENARIO(release_poison) = {
 };
 
 SCENARIO(release_free) = {
-    .operation = "troupe_lock_release",
+    .function = {FUNCTION(troupe_lock_release)},
     .state = "free already",
-    .covers = COVERS(FUNCTION(troupe_lock_release)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_release,
@@ -650,9 +638,8 @@ victim_consistent(void)
 
 /* It dies holding the lock in any case, which marks it again. */
 SCENARIO(consistent_marked) = {
-    .operation = "troupe_lock_consistent",
+    .function = {FUNCTION(troupe_lock_consistent)},
     .state = "marked by a death",
-    .covers = COVERS(FUNCTION(troupe_lock_consistent)),
     .setup = setup,
     .peers = {peer_dies_holding},
     .prepare = prepare_marked,
@@ -682,9 +669,8 @@ check_obituary(void)
 }
 
 SCENARIO(obituary_marked) = {
-    .operation = "troupe_lock_obituary",
+    .function = {FUNCTION(troupe_lock_obituary)},
     .state = "marked by a death",
-    .covers = COVERS(FUNCTION(troupe_lock_obituary)),
     .setup = setup,
     .peers = {peer_dies_holding},
     .prepare = prepare_marked,
@@ -738,9 +724,8 @@ check_new(void)
 }
 
 SCENARIO(init_new) = {
-    .operation = "troupe_lock_init",
+    .function = {FUNCTION(troupe_lock_init)},
     .state = "nobody uses it yet",
-    .covers = COVERS(FUNCTION(troupe_lock_init)),
     .setup = setup_junk,
     .prepare = join_family,
     .victim = victim_init,
@@ -755,9 +740,8 @@ victim_fini(void)
 }
 
 SCENARIO(fini_old) = {
-    .operation = "troupe_lock_fini",
+    .function = {FUNCTION(troupe_lock_fini)},
     .state = "nobody uses it any more",
-    .covers = COVERS(FUNCTION(troupe_lock_fini)),
     .setup = setup_poison,
     .prepare = join_family,
     .victim = victim_fini,
@@ -781,4 +765,79 @@ EXEMPT(locked_reads) = {
     "troupe_lock_locked", (void (*)(void))troupe_lock_locked,
     setup_joined,         call_locked,
     "loads one word",
+};
+
+/* ---- the end of a thread, whose process lives on ---- */
+
+enum { WORD_PROCESS = 20, WORD_THREAD };
+
+static void
+setup_thread(void)
+{
+    limited_heap();
+    setup();
+    counted_heap();
+}
+
+/* Holds the lock, and has blocks in its cache. */
+static void *
+thread_main(void *arg)
+{
+    join_family();
+    take();
+    CRASH_REQUIRE(troupe_free(troupe_alloc(COUNTED_SIZE)) == 0,
+                  CRASH_CORRUPTION, "free");
+    atomic_store(crash_word(WORD_THREAD), (int64_t)syscall(SYS_gettid));
+    crash_step_begin();
+    return arg;
+}
+
+static int
+adopt_thread(void)
+{
+    pthread_t thread;
+    pid_t pid = fork();
+    int64_t tid;
+
+    CRASH_REQUIRE(pid >= 0, CRASH_CORRUPTION, "fork: %d", errno);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        CRASH_REQUIRE(pthread_create(&thread, NULL, thread_main, NULL) == 0,
+                      CRASH_CORRUPTION, "no thread");
+        (void)pthread_join(thread, NULL);
+        for (;;)
+            pause();
+    }
+    atomic_store(crash_word(WORD_PROCESS), pid);
+    while ((tid = atomic_load(crash_word(WORD_THREAD))) == 0)
+        sched_yield();
+    return (int)tid;
+}
+
+/* An exit is a death too: the lock was held, whatever became of the thread. */
+static void
+check_thread(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+    pid_t pid = (pid_t)atomic_load(crash_word(WORD_PROCESS));
+
+    check_log(true, true);
+    (void)kill(pid, SIGKILL);
+    (void)waitpid(pid, NULL, __WALL);
+    do {
+        CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                      "no figures about the heap");
+        sched_yield();
+    } while (info.members != 1);
+    counted_check(0);
+}
+
+SCENARIO(thread_ends) = {
+    .operation = "thread exit",
+    .state = "holding a lock, with a cached block",
+    .setup = setup_thread,
+    .adopt = adopt_thread,
+    .exits = true,
+    .survivors = {pass_through, pass_through},
+    .check = check_thread,
 };

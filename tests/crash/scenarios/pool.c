@@ -9,15 +9,20 @@
 #include <troupe/progress.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { ITEMS = 6 };
 
 static troupe_pool *pool;
 static troupe_imap *stream;
 
-enum { WORD_STATUS, WORD_STEPPED, WORD_SUM };
+enum { WORD_STATUS, WORD_STEPPED, GATE_IN_TASK = 5 };
+
+static void setup(void);
 
 static troupe_pool *
 make(void)
@@ -58,19 +63,6 @@ map_squares(troupe_pool *with)
     return status;
 }
 
-/* A pool has come and gone before the blocks are counted. */
-static void
-setup(void)
-{
-    troupe_pool *first;
-
-    limited_heap();
-    first = make();
-    CRASH_REQUIRE(map_squares(first) == 0 && troupe_pool_free(first) == 0,
-                  CRASH_CORRUPTION, "a pool in the setup");
-    counted_heap();
-}
-
 static void
 check_alone(void)
 {
@@ -92,15 +84,7 @@ check_status(void)
         crash_fail(CRASH_CORRUPTION, "the victim's call: %s",
                    troupe_error_name(status));
     check_alone();
-    use_heap();
-}
-
-/* Workers live by themselves: a sleep of the creator ends. */
-static bool
-nudge_nothing(unsigned n)
-{
-    (void)n;
-    return true;
+    counted_check(0);
 }
 
 /* ---- the victim is the creator ---- */
@@ -129,13 +113,12 @@ victim_new(void)
 }
 
 SCENARIO(pool_new) = {
-    .operation = "troupe_pool_new",
+    .function = {FUNCTION(troupe_pool_new)},
     .state = "one worker",
-    .covers = COVERS(FUNCTION(troupe_pool_new)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_new,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -147,13 +130,12 @@ victim_map(void)
 }
 
 SCENARIO(pool_map) = {
-    .operation = "troupe_pool_map",
+    .function = {FUNCTION(troupe_pool_map)},
     .state = "six tasks, one worker",
-    .covers = COVERS(FUNCTION(troupe_pool_map)),
     .setup = setup,
     .prepare = prepare_pool,
     .victim = victim_map,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -171,14 +153,29 @@ one_item(void *arg, troupe_item *ret_item)
     return 0;
 }
 
+/* Too large for a slot: it is kept in a block beside. */
+static int
+big_item(void *arg, troupe_item *ret_item)
+{
+    static const unsigned char value[COUNTED_SIZE] = {1, 2, 3};
+    int *count = arg;
+
+    if ((*count)++ != 0)
+        return TROUPE_END;
+    ret_item->data = value;
+    ret_item->size = sizeof(value);
+    return 0;
+}
+
 static int
 task_seven(troupe_task *task, void *context)
 {
+    const unsigned char *item = troupe_task_item(task);
     int value = 0;
 
     (void)context;
-    if (troupe_task_size(task) == sizeof(value))
-        memcpy(&value, troupe_task_item(task), sizeof(value));
+    if (troupe_task_size(task) == COUNTED_SIZE && item[2] == 3)
+        value = 7;
     return troupe_task_return(task, &value, sizeof(value));
 }
 
@@ -190,7 +187,7 @@ victim_stream(void)
     static const int seven = 7;
     troupe_result result;
     void *data = NULL;
-    int status = troupe_pool_imap_unordered(&stream, pool, task_seven, one_item,
+    int status = troupe_pool_imap_unordered(&stream, pool, task_seven, big_item,
                                             &given, NULL);
 
     if (status == 0)
@@ -207,6 +204,23 @@ victim_stream(void)
     atomic_store(crash_word(WORD_STATUS), status);
 }
 
+/* A pool, with a map and a stream, has come and gone before the counting. */
+static void
+setup(void)
+{
+    limited_heap();
+    pool = make();
+    CRASH_REQUIRE(map_squares(pool) == 0, CRASH_CORRUPTION,
+                  "a map in the setup");
+    victim_stream();
+    CRASH_REQUIRE(atomic_load(crash_word(WORD_STATUS)) == 0 &&
+                      troupe_pool_free(pool) == 0,
+                  CRASH_CORRUPTION, "a stream in the setup");
+    given = 0;
+    check_alone();
+    counted_heap();
+}
+
 SCENARIO(pool_stream) = {
     .operation = "troupe_pool_imap_unordered",
     .state = "one task, taken, freed",
@@ -216,7 +230,7 @@ SCENARIO(pool_stream) = {
     .setup = setup,
     .prepare = prepare_pool,
     .victim = victim_stream,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -239,6 +253,9 @@ victim_end(void)
         status = troupe_pool_close(pool);
     if (status == 0)
         status = troupe_pool_join(pool, TROUPE_FOREVER);
+    /* Who was joined has ended, and was reaped. */
+    if (status == 0 && (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD))
+        status = -EPROTO;
     if (status == 0)
         status = troupe_pool_free(pool);
     atomic_store(crash_word(WORD_STATUS), status);
@@ -253,7 +270,7 @@ SCENARIO(pool_end) = {
     .setup = setup,
     .prepare = prepare_pool,
     .victim = victim_end,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -268,6 +285,44 @@ victim_terminate(void)
     atomic_store(crash_word(WORD_STATUS), status);
 }
 
+/* Its task never returns by itself. */
+static int
+task_sleeping(troupe_task *task, void *context)
+{
+    (void)task;
+    (void)context;
+    crash_gate_open(GATE_IN_TASK);
+    for (;;)
+        pause();
+    return 0;
+}
+
+static void
+prepare_busy(void)
+{
+    int status;
+
+    prepare_pool();
+    status = troupe_pool_imap_unordered(&stream, pool, task_sleeping, one_item,
+                                        &given, NULL);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "imap: %s",
+                  troupe_error_name(status));
+    crash_gate_wait(GATE_IN_TASK);
+}
+
+SCENARIO(pool_terminate_busy) = {
+    .operation = "troupe_pool_terminate",
+    .state = "a worker sleeps in its task, freed",
+    .covers = COVERS(FUNCTION(troupe_pool_terminate),
+                     FUNCTION(troupe_pool_free)),
+    .setup = setup,
+    .prepare = prepare_busy,
+    .victim = victim_terminate,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
 SCENARIO(pool_terminate) = {
     .operation = "troupe_pool_terminate",
     .state = "idle, freed",
@@ -276,7 +331,7 @@ SCENARIO(pool_terminate) = {
     .setup = setup,
     .prepare = prepare_pool,
     .victim = victim_terminate,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -340,8 +395,8 @@ setup_stepped(void)
     pool = make();
 }
 
-static int
-adopt_worker(void)
+static pid_t
+await_worker(void)
 {
     troupe_pool_worker worker = {0};
     size_t count = 0;
@@ -353,11 +408,50 @@ adopt_worker(void)
                       troupe_error_name(status));
         sched_yield();
     } while (count == 0 || worker.pid == 0);
-    status = troupe_pool_imap_unordered(&stream, pool, task_stepped, one_item,
-                                        &given, NULL);
+    return worker.pid;
+}
+
+static int
+adopt_with(troupe_task_function *task, troupe_pool_source *source)
+{
+    pid_t pid = await_worker();
+    int status =
+        troupe_pool_imap_unordered(&stream, pool, task, source, &given, NULL);
+
     CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "imap: %s",
                   troupe_error_name(status));
-    return worker.pid;
+    return pid;
+}
+
+static int
+adopt_worker(void)
+{
+    return adopt_with(task_stepped, one_item);
+}
+
+/* The pool goes on with a new worker, and leaves nothing when it is freed. */
+static void
+end_pool(void)
+{
+    int status = map_squares(pool);
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "map: %s",
+                  troupe_error_name(status));
+    CRASH_REQUIRE(troupe_pool_free(pool) == 0, CRASH_CORRUPTION, "free");
+    check_alone();
+    counted_check(0);
+}
+
+static void
+end_stream(void)
+{
+    troupe_result result;
+    int status = troupe_imap_next(stream, &result, PATIENCE);
+
+    CRASH_REQUIRE(status == TROUPE_END, CRASH_DUPLICATE,
+                  "another result of the only task");
+    CRASH_REQUIRE(troupe_imap_free(stream) == 0, CRASH_CORRUPTION, "free");
+    end_pool();
 }
 
 /* That task is lost, with its reason; the next one runs in a new worker. */
@@ -372,15 +466,7 @@ check_lost(void)
     if (result.status != -TROUPE_EWORKERLOST)
         crash_fail(CRASH_CORRUPTION, "the task of the dead worker: %s",
                    troupe_error_name(result.status));
-    CRASH_REQUIRE(troupe_imap_next(stream, &result, PATIENCE) == TROUPE_END,
-                  CRASH_DUPLICATE, "another result of the only task");
-    CRASH_REQUIRE(troupe_imap_free(stream) == 0, CRASH_CORRUPTION, "free");
-    status = map_squares(pool);
-    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "map: %s",
-                  troupe_error_name(status));
-    CRASH_REQUIRE(troupe_pool_free(pool) == 0, CRASH_CORRUPTION, "free");
-    check_alone();
-    counted_check(0);
+    end_stream();
 }
 
 SCENARIO(pool_task) = {
@@ -394,6 +480,120 @@ SCENARIO(pool_task) = {
     .setup = setup_stepped,
     .adopt = adopt_worker,
     .check = check_lost,
+};
+
+/* ---- the worker from its task to its next sleep ---- */
+
+static unsigned char big_value[COUNTED_SIZE];
+
+static int
+task_committing(troupe_task *task, void *context)
+{
+    (void)context;
+    memset(big_value, 0x5a, sizeof(big_value));
+    crash_step_begin();
+    return troupe_task_return(task, big_value, sizeof(big_value));
+}
+
+static int
+adopt_committing(void)
+{
+    return adopt_with(task_committing, big_item);
+}
+
+/* Its value, whole, or its loss: one of the two, once. */
+static void
+check_committed(void)
+{
+    troupe_result result;
+    void *taken = NULL;
+    int status = troupe_imap_next(stream, &result, PATIENCE);
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "next: %s",
+                  troupe_error_name(status));
+    if (result.status == 0) {
+        if (result.size != sizeof(big_value) ||
+            !has_pattern(result.data, result.size, 0x5a))
+            crash_fail(CRASH_CORRUPTION, "a value of %zu bytes", result.size);
+        CRASH_REQUIRE(troupe_imap_take(stream, &taken) == 0 &&
+                          troupe_free(taken) == 0,
+                      CRASH_CORRUPTION, "the value cannot be taken");
+    } else if (result.status != -TROUPE_EWORKERLOST)
+        crash_fail(CRASH_CORRUPTION, "the task of the dead worker: %s",
+                   troupe_error_name(result.status));
+    end_stream();
+}
+
+SCENARIO(pool_commit) = {
+    .function = {FUNCTION(troupe_task_return)},
+    .state = "a value in a block, the worker goes on until it sleeps",
+    .setup = setup_stepped,
+    .adopt = adopt_committing,
+    .blocks = true,
+    .check = check_committed,
+};
+
+/* ---- a worker in a map, from its first task to its next sleep ---- */
+
+static pthread_t mapper;
+static int map_status, map_results[ITEMS];
+
+static int
+square_stepped(const void *item, void *result, void *context)
+{
+    /* The worker that takes the dead one's place is not stepped. */
+    if (atomic_exchange(crash_word(WORD_STEPPED), 1) == 0)
+        crash_step_begin();
+    return square(item, result, context);
+}
+
+/* Waits for the map while the stage drives the worker. */
+static void *
+map_main(void *arg)
+{
+    static const int items[ITEMS] = {0, 1, 2, 3, 4, 5};
+
+    map_status = troupe_pool_map(
+        pool, square_stepped, items, ITEMS, sizeof(int), map_results,
+        sizeof(int), TROUPE_OPTIONS(troupe_map_options, .retries = 1),
+        PATIENCE);
+    return arg;
+}
+
+static int
+adopt_mapping(void)
+{
+    pid_t pid = await_worker();
+
+    CRASH_REQUIRE(pthread_create(&mapper, NULL, map_main, NULL) == 0,
+                  CRASH_CORRUPTION, "no thread");
+    return pid;
+}
+
+/* With one retry nobody sees of the death anything. */
+static void
+check_mapped(void)
+{
+    int i;
+
+    CRASH_REQUIRE(pthread_join(mapper, NULL) == 0, CRASH_CORRUPTION, "join");
+    if (map_status != 0)
+        crash_fail(CRASH_CORRUPTION, "a map with retries: %s",
+                   troupe_error_name(map_status));
+    for (i = 0; i < ITEMS; i++)
+        if (map_results[i] != i * i)
+            crash_fail(CRASH_CORRUPTION, "the square of %d: %d", i,
+                       map_results[i]);
+    end_pool();
+}
+
+SCENARIO(pool_map_worker) = {
+    .operation = "troupe_pool_map",
+    .state = "the worker dies, from its first task on",
+    .setup = setup_stepped,
+    .adopt = adopt_mapping,
+    .blocks = true,
+    .check = check_mapped,
 };
 
 /* ---- functions without kill points ---- */

@@ -101,14 +101,6 @@ survive(void)
     use_heap();
 }
 
-/* The children of the victim live by themselves: a sleep of the victim that
- * waits for them ends. */
-static bool
-nudge_nothing(unsigned n)
-{
-    return n < 8;
-}
-
 static void
 make(int (*target)(void *), bool daemon)
 {
@@ -154,26 +146,24 @@ victim_start(void)
 }
 
 SCENARIO(start_child) = {
-    .operation = "troupe_process_start",
+    .function = {FUNCTION(troupe_process_start)},
     .state = "a child that returns",
-    .covers = COVERS(FUNCTION(troupe_process_start)),
     .setup = setup,
     .prepare = prepare_new,
     .victim = victim_start,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
 
 /* It would never end by itself. */
 SCENARIO(start_daemon) = {
-    .operation = "troupe_process_start",
+    .function = {FUNCTION(troupe_process_start)},
     .state = "a daemon that sleeps",
-    .covers = COVERS(FUNCTION(troupe_process_start)),
     .setup = setup,
     .prepare = prepare_daemon,
     .victim = victim_start,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -216,14 +206,13 @@ survivor_produces(void)
 }
 
 SCENARIO(start_producer) = {
-    .operation = "troupe_process_start",
+    .function = {FUNCTION(troupe_process_start)},
     .state = "a declared producer, a sleeping consumer",
-    .covers = COVERS(FUNCTION(troupe_process_start)),
     .setup = setup_queue,
     .peers = {peer_waits_for_end},
     .prepare = prepare_producer,
     .victim = victim_start,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survivor_produces, NULL},
     .check = check_status,
 };
@@ -244,6 +233,17 @@ prepare_ended(void)
     }
 }
 
+#define OF_ENDED(id, symbol, call)   \
+ SCENARIO(id) = {                    \
+     .function = {FUNCTION(symbol)}, \
+     .state = "the child has ended", \
+     .setup = setup,                 \
+     .prepare = prepare_ended,       \
+     .victim = (call),               \
+     .survivors = {survive, NULL},   \
+     .check = check_status,          \
+ }
+
 static void
 victim_join(void)
 {
@@ -252,16 +252,7 @@ victim_join(void)
     atomic_store(crash_word(WORD_STATUS), status);
 }
 
-SCENARIO(join_ended) = {
-    .operation = "troupe_process_join",
-    .state = "the child has ended",
-    .covers = COVERS(FUNCTION(troupe_process_join)),
-    .setup = setup,
-    .prepare = prepare_ended,
-    .victim = victim_join,
-    .survivors = {survive, NULL},
-    .check = check_status,
-};
+OF_ENDED(join_ended, troupe_process_join, victim_join);
 
 static int
 target_waits(void *arg)
@@ -293,9 +284,8 @@ let_child_end(void)
 }
 
 SCENARIO(join_running) = {
-    .operation = "troupe_process_join",
+    .function = {FUNCTION(troupe_process_join)},
     .state = "the child runs, sleeps, the child ends",
-    .covers = COVERS(FUNCTION(troupe_process_join)),
     .setup = setup,
     .prepare = prepare_running,
     .victim = victim_join,
@@ -310,16 +300,7 @@ victim_is_alive(void)
     atomic_store(crash_word(WORD_STATUS), troupe_process_is_alive(child));
 }
 
-SCENARIO(is_alive_ended) = {
-    .operation = "troupe_process_is_alive",
-    .state = "the child has ended",
-    .covers = COVERS(FUNCTION(troupe_process_is_alive)),
-    .setup = setup,
-    .prepare = prepare_ended,
-    .victim = victim_is_alive,
-    .survivors = {survive, NULL},
-    .check = check_status,
-};
+OF_ENDED(is_alive_ended, troupe_process_is_alive, victim_is_alive);
 
 static void
 victim_state(void)
@@ -328,16 +309,7 @@ victim_state(void)
                  troupe_process_state(child) != TROUPE_PROCESS_STOPPED);
 }
 
-SCENARIO(state_ended) = {
-    .operation = "troupe_process_state",
-    .state = "the child has ended",
-    .covers = COVERS(FUNCTION(troupe_process_state)),
-    .setup = setup,
-    .prepare = prepare_ended,
-    .victim = victim_state,
-    .survivors = {survive, NULL},
-    .check = check_status,
-};
+OF_ENDED(state_ended, troupe_process_state, victim_state);
 
 static void
 victim_exitcode(void)
@@ -348,16 +320,7 @@ victim_exitcode(void)
     atomic_store(crash_word(WORD_STATUS), status != 0 ? status : code);
 }
 
-SCENARIO(exitcode_ended) = {
-    .operation = "troupe_process_exitcode",
-    .state = "the child has ended",
-    .covers = COVERS(FUNCTION(troupe_process_exitcode)),
-    .setup = setup,
-    .prepare = prepare_ended,
-    .victim = victim_exitcode,
-    .survivors = {survive, NULL},
-    .check = check_status,
-};
+OF_ENDED(exitcode_ended, troupe_process_exitcode, victim_exitcode);
 
 static void
 victim_format(void)
@@ -369,16 +332,7 @@ victim_format(void)
                  strstr(text, "stopped exitcode=0>") == NULL);
 }
 
-SCENARIO(format_ended) = {
-    .operation = "troupe_process_format",
-    .state = "the child has ended",
-    .covers = COVERS(FUNCTION(troupe_process_format)),
-    .setup = setup,
-    .prepare = prepare_ended,
-    .victim = victim_format,
-    .survivors = {survive, NULL},
-    .check = check_status,
-};
+OF_ENDED(format_ended, troupe_process_format, victim_format);
 
 static void
 victim_close(void)
@@ -386,16 +340,7 @@ victim_close(void)
     atomic_store(crash_word(WORD_STATUS), troupe_process_close(child));
 }
 
-SCENARIO(close_ended) = {
-    .operation = "troupe_process_close",
-    .state = "the child has ended",
-    .covers = COVERS(FUNCTION(troupe_process_close)),
-    .setup = setup,
-    .prepare = prepare_ended,
-    .victim = victim_close,
-    .survivors = {survive, NULL},
-    .check = check_status,
-};
+OF_ENDED(close_ended, troupe_process_close, victim_close);
 
 static void
 victim_active(void)
@@ -408,16 +353,7 @@ victim_active(void)
     atomic_store(crash_word(WORD_STATUS), status != 0 ? status : (int)count);
 }
 
-SCENARIO(active_ended) = {
-    .operation = "troupe_process_active_children",
-    .state = "the child has ended",
-    .covers = COVERS(FUNCTION(troupe_process_active_children)),
-    .setup = setup,
-    .prepare = prepare_ended,
-    .victim = victim_active,
-    .survivors = {survive, NULL},
-    .check = check_status,
-};
+OF_ENDED(active_ended, troupe_process_active_children, victim_active);
 
 /* ---- what ends a child ---- */
 
@@ -439,13 +375,12 @@ victim_terminate(void)
 }
 
 SCENARIO(terminate_daemon) = {
-    .operation = "troupe_process_terminate",
+    .function = {FUNCTION(troupe_process_terminate)},
     .state = "a daemon sleeps, and join",
-    .covers = COVERS(FUNCTION(troupe_process_terminate)),
     .setup = setup,
     .prepare = prepare_sleeping_daemon,
     .victim = victim_terminate,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -461,13 +396,12 @@ victim_kill(void)
 }
 
 SCENARIO(kill_daemon) = {
-    .operation = "troupe_process_kill",
+    .function = {FUNCTION(troupe_process_kill)},
     .state = "a daemon sleeps, and join",
-    .covers = COVERS(FUNCTION(troupe_process_kill)),
     .setup = setup,
     .prepare = prepare_sleeping_daemon,
     .victim = victim_kill,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -490,13 +424,12 @@ victim_stop(void)
 }
 
 SCENARIO(stop_stoppable) = {
-    .operation = "troupe_process_stop",
+    .function = {FUNCTION(troupe_process_stop)},
     .state = "a daemon waits in a section, and join",
-    .covers = COVERS(FUNCTION(troupe_process_stop)),
     .setup = setup_queue,
     .prepare = prepare_stoppable,
     .victim = victim_stop,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_status,
 };
@@ -508,14 +441,13 @@ victim_exit(void)
 }
 
 SCENARIO(exit_daemon) = {
-    .operation = "troupe_exit",
+    .function = {FUNCTION(troupe_exit)},
     .state = "a daemon sleeps",
-    .covers = COVERS(FUNCTION(troupe_exit)),
     .setup = setup,
     .prepare = prepare_sleeping_daemon,
     .victim = victim_exit,
     .exits = true,
-    .nudge = nudge_nothing,
+    .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check,
 };
@@ -531,9 +463,8 @@ victim_set_name(void)
 }
 
 SCENARIO(set_name_current) = {
-    .operation = "troupe_process_set_name",
+    .function = {FUNCTION(troupe_process_set_name)},
     .state = "of the caller itself",
-    .covers = COVERS(FUNCTION(troupe_process_set_name)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_set_name,
@@ -552,9 +483,8 @@ victim_section(void)
 }
 
 SCENARIO(section_cold) = {
-    .operation = "troupe_stoppable_begin",
+    .function = {FUNCTION(troupe_stoppable_begin)},
     .state = "the first call of its process",
-    .covers = COVERS(FUNCTION(troupe_stoppable_begin)),
     .setup = setup,
     .victim = victim_section,
     .survivors = {survive, NULL},

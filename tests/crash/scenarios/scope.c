@@ -88,9 +88,8 @@ check_new(void)
 }
 
 SCENARIO(scope_new) = {
-    .operation = "troupe_scope_new",
+    .function = {FUNCTION(troupe_scope_new)},
     .state = "warm",
-    .covers = COVERS(FUNCTION(troupe_scope_new)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_new,
@@ -99,9 +98,8 @@ SCENARIO(scope_new) = {
 };
 
 SCENARIO(scope_new_cold) = {
-    .operation = "troupe_scope_new",
+    .function = {FUNCTION(troupe_scope_new)},
     .state = "the first call of its process",
-    .covers = COVERS(FUNCTION(troupe_scope_new)),
     .setup = setup,
     .victim = victim_new,
     .survivors = {use_scope, survive},
@@ -117,9 +115,8 @@ second_new(void)
 }
 
 SCENARIO(scope_new_two) = {
-    .operation = "troupe_scope_new",
+    .function = {FUNCTION(troupe_scope_new)},
     .state = "a second victim makes one too",
-    .covers = COVERS(FUNCTION(troupe_scope_new)),
     .setup = setup,
     .prepare = join_family,
     .victim = victim_new,
@@ -136,9 +133,8 @@ victim_alloc(void)
 }
 
 SCENARIO(scope_alloc) = {
-    .operation = "troupe_scope_alloc",
+    .function = {FUNCTION(troupe_scope_alloc)},
     .state = "room in the first list",
-    .covers = COVERS(FUNCTION(troupe_scope_alloc)),
     .setup = setup,
     .prepare = prepare_scope,
     .victim = victim_alloc,
@@ -158,9 +154,8 @@ prepare_full(void)
 }
 
 SCENARIO(scope_alloc_more) = {
-    .operation = "troupe_scope_alloc",
+    .function = {FUNCTION(troupe_scope_alloc)},
     .state = "the first list is full",
-    .covers = COVERS(FUNCTION(troupe_scope_alloc)),
     .setup = setup,
     .prepare = prepare_full,
     .victim = victim_alloc,
@@ -191,9 +186,8 @@ check_give(void)
 }
 
 SCENARIO(scope_give) = {
-    .operation = "troupe_scope_give",
+    .function = {FUNCTION(troupe_scope_give)},
     .state = "one block",
-    .covers = COVERS(FUNCTION(troupe_scope_give)),
     .setup = setup,
     .prepare = prepare_block,
     .victim = victim_give,
@@ -207,9 +201,8 @@ victim_free(void)
 }
 
 SCENARIO(scope_free) = {
-    .operation = "troupe_scope_free",
+    .function = {FUNCTION(troupe_scope_free)},
     .state = "one block",
-    .covers = COVERS(FUNCTION(troupe_scope_free)),
     .setup = setup,
     .prepare = prepare_block,
     .victim = victim_free,
@@ -218,9 +211,8 @@ SCENARIO(scope_free) = {
 };
 
 SCENARIO(scope_free_many) = {
-    .operation = "troupe_scope_free",
+    .function = {FUNCTION(troupe_scope_free)},
     .state = "45 blocks in two lists",
-    .covers = COVERS(FUNCTION(troupe_scope_free)),
     .setup = setup,
     .prepare = prepare_many,
     .victim = victim_free,

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# what: a pool that is freed stays
+# operation: troupe_pool_free
+# file: src/pool/pool.c
+# scenario: troupe_task_return
+# expect: loss
+/^troupe_pool_free/,/^}/s/^    troupe__pool_destroy(self, pool);/    (void)self;/

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# what: terminate ends no task that is under way
+# operation: troupe_pool_terminate
+# file: src/pool/pool.c
+# scenario: troupe_pool_terminate/a worker
+# expect: hang
+/^terminate(/,/^}/s/(void)troupe_process_kill(control->crew\[i\].process);/(void)i;/

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# what: a value that was handed over counts as lost and stays
+# operation: troupe_imap_next troupe_pool_imap_unordered
+# file: src/pool/imap.c
+# scenario: troupe_task_return/a value
+# expect: loss
+s/^    if (slot->block != 0 \&\& troupe__block_owner(troupe__block_at($/    if (false \&\& troupe__block_owner(troupe__block_at(/

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the scenarios of the queue share: items that are known by their content,
+ * queues in all states, and those who wait at them. */
+#ifndef TROUPE_TESTS_CRASH_QUEUE_COMMON_H
+#define TROUPE_TESTS_CRASH_QUEUE_COMMON_H
+
+#include "common.h"
+
+#include <troupe/queue.h>
+
+enum {
+    LARGE = 6000, /* more than a queue keeps in itself */
+    FIRST = 1,    /* items of the setup; those of others follow */
+    VICTIM = 50,
+    SECOND = 80,
+    SURVIVOR = 100,
+    BUFFER = 8192,
+    MANY = 4
+};
+
+enum { WORD_STATUS, WORD_POLLED, WORD_SECOND, WORD_LARGE };
+
+/* The queue of the scenario, made by its setup. */
+extern troupe_queue *queue;
+
+/* A number, and bytes that follow from it. */
+struct item {
+    uint32_t number;
+    unsigned char bytes[BUFFER - sizeof(uint32_t)];
+};
+
+size_t item_size(uint32_t number);
+size_t item_fill(struct item *item, uint32_t number);
+int put(uint32_t number, troupe_deadline deadline);
+int get(troupe_deadline deadline);
+void must_put(uint32_t number);
+void must_get(void);
+
+void make(const troupe_queue_options *options);
+void setup_empty(void);
+void setup_large(void);
+void setup_two(void);
+void setup_full(void);
+void setup_three(void);
+void setup_three_large(void);
+void setup_single(void);
+void setup_single_three(void);
+
+/*
+ * What victims put is ready before, and what they get is looked at in few
+ * places: every instruction of theirs is stepped.
+ */
+extern struct item ready;
+
+int put_ready(troupe_deadline deadline);
+void looked_at(const struct item *item, size_t size);
+int get_ready(troupe_deadline deadline);
+void prepare_second_put(void);
+void second_put(void);
+void second_get(void);
+
+/* ---- survivors, and what ends a sleep of the victim ---- */
+
+void survivor_put(void);
+void survivor_get(void);
+void survivor_put_get(void);
+void survivor_put_if_none(void);
+void survivor_put_two(void);
+void survivor_try(void);
+void settle(void);
+void survivor_get_if_full(void);
+bool nudge_put_two(unsigned n);
+
+/* ---- peers ---- */
+
+void peer_get_sleeps(void);
+void peer_put_sleeps(void);
+void peer_get_polls(void);
+void peer_put_polls(void);
+
+/* ---- checks, for the stage ---- */
+
+void check(unsigned hands);
+void check_put(void);
+void check_get(void);
+void check_pair_put(void);
+void check_pair_get(void);
+void check_pair_get_put(void);
+
+#endif

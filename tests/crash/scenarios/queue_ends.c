@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ends of a queue and of its parties, its making and its freeing. */
+#include "queue_common.h"
+
+#include <errno.h>
+
+/* ---- shutdown ---- */
+
+static void
+peer_get_until_end(void)
+{
+    int status;
+
+    join_family();
+    crash_ready();
+    while ((status = get(PATIENCE)) >= 0) {
+    }
+    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION, "the end: %s",
+                  troupe_error_name(status));
+}
+
+static void
+victim_shutdown(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_queue_shutdown(queue));
+}
+
+/* Only where the victim did not come to it. */
+static void
+survivor_shutdown(void)
+{
+    if (put(SURVIVOR, TROUPE_NOW) != -ESHUTDOWN)
+        CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
+                      "shutdown");
+}
+
+SCENARIO(shutdown_sleepers) = {
+    .function = {FUNCTION(troupe_queue_shutdown)},
+    .state = "empty, two sleeping consumers",
+    .setup = setup_empty,
+    .peers = {peer_get_until_end, peer_get_until_end},
+    .woken = 3,
+    .prepare = join_family,
+    .victim = victim_shutdown,
+    .survivors = {survivor_shutdown, NULL},
+    .check = check_put,
+};
+
+SCENARIO(shutdown_poller) = {
+    .function = {FUNCTION(troupe_queue_shutdown)},
+    .state = "empty, an epoll_wait sleeper",
+    .setup = setup_empty,
+    .peers = {peer_get_polls},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_shutdown,
+    .survivors = {survivor_shutdown, NULL},
+    .check = check_put,
+};
+
+/* A producer that sleeps before a full queue is refused then. */
+static void
+peer_put_refused(void)
+{
+    int status;
+
+    join_family();
+    crash_ready();
+    status = put(FIRST + 5, PATIENCE);
+    CRASH_REQUIRE(status == -ESHUTDOWN, CRASH_CORRUPTION,
+                  "a put into what was shut down: %s",
+                  troupe_error_name(status));
+}
+
+static void
+survivor_shutdown_full(void)
+{
+    CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
+                  "shutdown");
+}
+
+SCENARIO(shutdown_full) = {
+    .function = {FUNCTION(troupe_queue_shutdown)},
+    .state = "full, a sleeping producer",
+    .setup = setup_full,
+    .peers = {peer_put_refused},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_shutdown,
+    .survivors = {survivor_shutdown_full, NULL},
+    .check = check_put,
+};
+
+/* ---- declared parties ---- */
+
+static void
+victim_attach_producer(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_queue_attach_producer(queue));
+}
+
+/* The only declared producer is dead: the consumers' stream ends. Had it not
+ * declared itself yet, a survivor declares itself and leaves. */
+static void
+survivor_produces_and_leaves(void)
+{
+    int status = troupe_queue_attach_producer(queue);
+
+    CRASH_REQUIRE(status == 0 || status == -EPIPE, CRASH_CORRUPTION,
+                  "attach: %s", troupe_error_name(status));
+    CRASH_REQUIRE(troupe_queue_close(queue) == 0, CRASH_CORRUPTION, "close");
+}
+
+SCENARIO(attach_producer) = {
+    .function = {FUNCTION(troupe_queue_attach_producer)},
+    .state = "empty, a sleeping consumer",
+    .setup = setup_empty,
+    .peers = {peer_get_until_end},
+    .prepare = join_family,
+    .victim = victim_attach_producer,
+    .survivors = {survivor_produces_and_leaves, NULL},
+    .check = check_put,
+};
+
+static void
+prepare_producer(void)
+{
+    CRASH_REQUIRE(troupe_queue_attach_producer(queue) == 0, CRASH_CORRUPTION,
+                  "attach");
+}
+
+static void
+victim_close(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_queue_close(queue));
+}
+
+/* By close or by death: the last producer has left. */
+SCENARIO(close_producer) = {
+    .function = {FUNCTION(troupe_queue_close)},
+    .state = "the only producer, a sleeping consumer",
+    .setup = setup_empty,
+    .peers = {peer_get_until_end},
+    .late = 1,
+    .woken = 1,
+    .prepare = prepare_producer,
+    .victim = victim_close,
+    .check = check_put,
+};
+
+SCENARIO(close_poller) = {
+    .function = {FUNCTION(troupe_queue_close)},
+    .state = "the only producer, an epoll_wait sleeper",
+    .setup = setup_empty,
+    .peers = {peer_get_polls},
+    .late = 1,
+    .woken = 1,
+    .prepare = prepare_producer,
+    .victim = victim_close,
+    .check = check_put,
+};
+
+static void
+victim_attach_consumer(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_queue_attach_consumer(queue));
+}
+
+static void
+peer_put_until_end(void)
+{
+    int status;
+
+    join_family();
+    crash_ready();
+    status = put(FIRST + 5, PATIENCE);
+    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION, "the end: %s",
+                  troupe_error_name(status));
+}
+
+static void
+survivor_consumes_and_leaves(void)
+{
+    int status = troupe_queue_attach_consumer(queue);
+
+    CRASH_REQUIRE(status == 0 || status == -EPIPE, CRASH_CORRUPTION,
+                  "attach: %s", troupe_error_name(status));
+    CRASH_REQUIRE(troupe_queue_close(queue) == 0, CRASH_CORRUPTION, "close");
+}
+
+SCENARIO(attach_consumer) = {
+    .function = {FUNCTION(troupe_queue_attach_consumer)},
+    .state = "full, a sleeping producer",
+    .setup = setup_full,
+    .peers = {peer_put_until_end},
+    .prepare = join_family,
+    .victim = victim_attach_consumer,
+    .survivors = {survivor_consumes_and_leaves, NULL},
+    .check = check_put,
+};
+
+/* ---- new, free, figures ---- */
+
+static void
+victim_fileno(void)
+{
+    int fd;
+
+    atomic_store(crash_word(WORD_STATUS),
+                 troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd));
+}
+
+/* One who polls is dead; the others are told all the same. */
+SCENARIO(fileno_first) = {
+    .function = {FUNCTION(troupe_queue_fileno)},
+    .state = "empty, an epoll_wait sleeper",
+    .setup = setup_empty,
+    .peers = {peer_get_polls},
+    .prepare = join_family,
+    .victim = victim_fileno,
+    .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+static void
+setup_none(void)
+{
+    troupe_queue *first;
+
+    /* What a queue takes gets its slabs before the counting. */
+    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 32768,
+                        .small_bytes = 8192));
+    first = queue;
+    CRASH_REQUIRE(troupe_queue_put(first, "x", 1, TROUPE_NOW) == 0,
+                  CRASH_CORRUPTION, "put");
+    troupe_queue_free(first);
+    counted_heap();
+}
+
+static void
+victim_new(void)
+{
+    troupe_queue *made = NULL;
+    int status = troupe_queue_new(&made, TROUPE_OPTIONS(troupe_queue_options,
+                                                        .max_bytes = 32768,
+                                                        .small_bytes = 8192));
+
+    atomic_store(crash_word(WORD_STATUS), status);
+    atomic_store(crash_word(WORD_SECOND), (int64_t)(uintptr_t)made);
+}
+
+/* A queue that was made outlives its maker; one that was not leaves nothing. */
+static void
+check_new(void)
+{
+    settle();
+    queue = (troupe_queue *)(uintptr_t)atomic_load(crash_word(WORD_SECOND));
+    if (crash_completed()) {
+        must_put(SURVIVOR);
+        must_get();
+    }
+    troupe_queue_free(queue);
+    /* Made, and its address lost with the victim: at most one queue's memory,
+     * which is that of some 12 blocks. */
+    counted_check(crash_completed() ? 0 : 16);
+}
+
+static void
+survivor_make(void)
+{
+    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 32768,
+                        .small_bytes = 8192));
+    must_put(SURVIVOR + 7);
+    must_get();
+    troupe_queue_free(queue);
+}
+
+SCENARIO(new_first) = {
+    .function = {FUNCTION(troupe_queue_new)},
+    .state = "warm",
+    .setup = setup_none,
+    .prepare = join_family,
+    .victim = victim_new,
+    .survivors = {survivor_make, NULL},
+    .check = check_new,
+};
+
+static void
+setup_old(void)
+{
+    setup_none();
+    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 32768,
+                        .small_bytes = 8192));
+    CRASH_REQUIRE(troupe_queue_put(queue, "x", 1, TROUPE_NOW) == 0,
+                  CRASH_CORRUPTION, "put");
+    atomic_store(crash_word(WORD_SECOND), (int64_t)(uintptr_t)queue);
+}
+
+static void
+victim_free(void)
+{
+    troupe_queue_free(queue);
+}
+
+static void
+check_free(void)
+{
+    settle();
+    /* Free again what is none any more: nothing happens. */
+    troupe_queue_free(queue);
+    counted_check(0);
+}
+
+SCENARIO(free_old) = {
+    .function = {FUNCTION(troupe_queue_free)},
+    .state = "one item in it",
+    .setup = setup_old,
+    .prepare = join_family,
+    .victim = victim_free,
+    .check = check_free,
+};
+
+static void
+victim_info(void)
+{
+    troupe_queue_info info = {.size = sizeof(info)};
+
+    atomic_store(crash_word(WORD_STATUS), troupe_queue_info_get(queue, &info));
+}
+
+SCENARIO(info_three) = {
+    .function = {FUNCTION(troupe_queue_info_get)},
+    .state = "three items",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_info,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_put,
+};
+
+/* ---- functions without kill points ---- */
+
+static void
+call_qsize(void)
+{
+    (void)troupe_queue_qsize(queue);
+}
+
+EXEMPT(qsize_reads) = {
+    "troupe_queue_qsize", (void (*)(void))troupe_queue_qsize,
+    setup_three,          call_qsize,
+    "loads words",
+};
+
+static void
+call_empty(void)
+{
+    (void)troupe_queue_empty(queue);
+}
+
+EXEMPT(empty_reads) = {
+    "troupe_queue_empty", (void (*)(void))troupe_queue_empty,
+    setup_three,          call_empty,
+    "loads words",
+};
+
+static void
+call_full(void)
+{
+    (void)troupe_queue_full(queue);
+}
+
+EXEMPT(full_reads) = {
+    "troupe_queue_full", (void (*)(void))troupe_queue_full,
+    setup_three,         call_full,
+    "loads words",
+};

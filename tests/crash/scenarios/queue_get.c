@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Get: the dead take at most what they had in hand, in order. */
+#include "queue_common.h"
+
+#include <errno.h>
+
+static void
+victim_get(void)
+{
+    atomic_store(crash_word(WORD_STATUS), get_ready(TROUPE_FOREVER));
+}
+
+SCENARIO(get_three) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "three items",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_get,
+    .survivors = {survivor_get, survivor_put},
+    .check = check_get,
+};
+
+SCENARIO(get_cold) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "three items, the first call of its process",
+    .setup = setup_three,
+    .victim = victim_get,
+    .survivors = {survivor_get, survivor_put},
+    .check = check_get,
+};
+
+SCENARIO(get_full) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "full, a sleeping producer",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_get,
+    .survivors = {survivor_get_if_full, NULL},
+    .check = check_get,
+};
+
+SCENARIO(get_poller) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "full, an epoll_wait sleeper puts",
+    .setup = setup_full,
+    .peers = {peer_put_polls},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_get,
+    .survivors = {survivor_get_if_full, NULL},
+    .check = check_get,
+};
+
+static bool
+nudge_put(unsigned n)
+{
+    if (n > 0)
+        return false;
+    must_put(FIRST);
+    return true;
+}
+
+SCENARIO(get_sleeps) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "empty, sleeps, a peer puts",
+    .setup = setup_empty,
+    .prepare = join_family,
+    .victim = victim_get,
+    .nudge = nudge_put,
+    .survivors = {survivor_put, NULL},
+    .check = check_get,
+};
+
+/* Woken for an item and killed: the other sleeper must not miss it. */
+SCENARIO(get_sleeps_beside) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "empty, sleeps beside another, a peer puts",
+    .setup = setup_empty,
+    .peers = {peer_get_sleeps},
+    .prepare = join_family,
+    .victim = victim_get,
+    .nudge = nudge_put_two,
+    .survivors = {survivor_put, NULL},
+    .check = check_get,
+};
+
+SCENARIO(get_large) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "three large items",
+    .setup = setup_three_large,
+    .prepare = join_family,
+    .victim = victim_get,
+    .survivors = {survivor_get, survivor_put},
+    .check = check_get,
+};
+
+SCENARIO(get_single) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "three items, a single consumer",
+    .setup = setup_single_three,
+    .prepare = join_family,
+    .victim = victim_get,
+    .survivors = {survivor_get, NULL},
+    .check = check_get,
+};
+
+static void
+victim_get_try(void)
+{
+    atomic_store(crash_word(WORD_STATUS),
+                 get_ready(TROUPE_NOW) == -EAGAIN ? 0 : -EINVAL);
+}
+
+SCENARIO(get_empty_try) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "empty, tries once",
+    .setup = setup_empty,
+    .prepare = join_family,
+    .victim = victim_get_try,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_get,
+};
+
+SCENARIO(get_get) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "three items, a second victim gets",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_get,
+    .second_prepare = join_family,
+    .second = second_get,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_pair_get,
+};
+
+SCENARIO(get_put) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "three items, a second victim puts",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_get,
+    .second_prepare = prepare_second_put,
+    .second = second_put,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_pair_get_put,
+};
+
+/* ---- many at once ---- */
+
+static struct item many[MANY];
+
+static void
+victim_get_many(void)
+{
+    struct iovec items[MANY];
+    size_t got_count = 0, i;
+    int status;
+
+    for (i = 0; i < MANY; i++) {
+        items[i].iov_base = &many[i];
+        items[i].iov_len = sizeof(many[i]);
+    }
+    status =
+        troupe_queue_get_many(queue, items, MANY, &got_count, TROUPE_FOREVER);
+    for (i = 0; i < got_count; i++)
+        looked_at(&many[i], items[i].iov_len);
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+/* All of the batch is in the hands of who takes it. */
+static void
+check_get_many(void)
+{
+    check(crash_completed() ? 0 : 3);
+}
+
+SCENARIO(get_many) = {
+    .function = {FUNCTION(troupe_queue_get_many)},
+    .state = "three items",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_get_many,
+    .survivors = {survivor_put_get, survivor_put},
+    .check = check_get_many,
+};
+
+SCENARIO(get_many_sleeper) = {
+    .function = {FUNCTION(troupe_queue_get_many)},
+    .state = "full, a sleeping producer",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_get_many,
+    .survivors = {survivor_get_if_full, NULL},
+    .check = check_get_many,
+};

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reserve and commit, peek and release: what the dead had reserved is gone,
+ * what was leased to them is there again. */
+#include "queue_common.h"
+
+/* ---- putting ---- */
+
+static void *reserved;
+
+static void
+reserve(uint32_t number)
+{
+    int status = troupe_queue_reserve(queue, BUFFER, &reserved);
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "reserve: %s",
+                  troupe_error_name(status));
+    (void)item_fill(reserved, number);
+}
+
+static void
+prepare_reserved(void)
+{
+    reserve(VICTIM);
+}
+
+static void
+victim_reserve(void)
+{
+    int status = troupe_queue_reserve(queue, LARGE, &reserved);
+
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(reserve_large) = {
+    .function = {FUNCTION(troupe_queue_reserve)},
+    .state = "large",
+    .setup = setup_large,
+    .prepare = join_family,
+    .victim = victim_reserve,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_put,
+};
+
+static void
+victim_commit(void)
+{
+    int status;
+
+    crash_put_begin(VICTIM);
+    status =
+        troupe_queue_commit(queue, reserved, item_size(VICTIM), TROUPE_FOREVER);
+    if (status == 0)
+        crash_put_done(VICTIM);
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(commit_small) = {
+    .function = {FUNCTION(troupe_queue_commit)},
+    .state = "small, a sleeping consumer",
+    .setup = setup_empty,
+    .peers = {peer_get_sleeps},
+    .woken = 1,
+    .prepare = prepare_reserved,
+    .victim = victim_commit,
+    .survivors = {survivor_put_if_none, NULL},
+    .check = check_put,
+};
+
+SCENARIO(commit_large) = {
+    .function = {FUNCTION(troupe_queue_commit)},
+    .state = "large, a sleeping consumer",
+    .setup = setup_large,
+    .peers = {peer_get_sleeps},
+    .woken = 1,
+    .prepare = prepare_reserved,
+    .victim = victim_commit,
+    .survivors = {survivor_put_if_none, NULL},
+    .check = check_put,
+};
+
+SCENARIO(commit_poller) = {
+    .function = {FUNCTION(troupe_queue_commit)},
+    .state = "large, an epoll_wait sleeper",
+    .setup = setup_large,
+    .peers = {peer_get_polls},
+    .woken = 1,
+    .prepare = prepare_reserved,
+    .victim = victim_commit,
+    .survivors = {survivor_put_if_none, NULL},
+    .check = check_put,
+};
+
+SCENARIO(commit_put) = {
+    .function = {FUNCTION(troupe_queue_commit)},
+    .state = "large, a second victim puts",
+    .setup = setup_large,
+    .prepare = prepare_reserved,
+    .victim = victim_commit,
+    .second_prepare = prepare_second_put,
+    .second = second_put,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_pair_put,
+};
+
+static void
+victim_cancel(void)
+{
+    atomic_store(crash_word(WORD_STATUS), troupe_queue_cancel(queue, reserved));
+}
+
+SCENARIO(cancel_large) = {
+    .function = {FUNCTION(troupe_queue_cancel)},
+    .state = "large",
+    .setup = setup_large,
+    .prepare = prepare_reserved,
+    .victim = victim_cancel,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_put,
+};
+
+/* ---- getting ---- */
+
+static void *leased;
+
+static void
+victim_peek(void)
+{
+    size_t size = 0;
+    int status = troupe_queue_peek(queue, &leased, &size, TROUPE_FOREVER);
+
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+/* What was leased to the dead is there again. */
+SCENARIO(peek_three) = {
+    .function = {FUNCTION(troupe_queue_peek)},
+    .state = "three items",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_peek,
+    .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+SCENARIO(peek_large) = {
+    .function = {FUNCTION(troupe_queue_peek)},
+    .state = "three large items",
+    .setup = setup_three_large,
+    .prepare = join_family,
+    .victim = victim_peek,
+    .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+SCENARIO(peek_sleeps) = {
+    .function = {FUNCTION(troupe_queue_peek)},
+    .state = "empty, sleeps beside another, a peer puts",
+    .setup = setup_empty,
+    .peers = {peer_get_sleeps},
+    .prepare = join_family,
+    .victim = victim_peek,
+    .nudge = nudge_put_two,
+    .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+static void
+second_peek(void)
+{
+    void *data;
+    size_t size;
+
+    (void)!troupe_queue_peek(queue, &data, &size, TROUPE_NOW);
+}
+
+SCENARIO(peek_peek) = {
+    .function = {FUNCTION(troupe_queue_peek)},
+    .state = "three items, a second victim peeks",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_peek,
+    .second_prepare = join_family,
+    .second = second_peek,
+    .survivors = {survivor_put, NULL},
+    .check = check_pair_put,
+};
+
+static void
+prepare_leased(void)
+{
+    size_t size = 0;
+    int status = troupe_queue_peek(queue, &leased, &size, TROUPE_FOREVER);
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "peek: %s",
+                  troupe_error_name(status));
+}
+
+static void
+victim_attempts(void)
+{
+    atomic_store(crash_word(WORD_STATUS),
+                 (int)troupe_queue_attempts(queue, leased));
+}
+
+SCENARIO(attempts_leased) = {
+    .function = {FUNCTION(troupe_queue_attempts)},
+    .state = "leased for the first time",
+    .setup = setup_three,
+    .prepare = prepare_leased,
+    .victim = victim_attempts,
+    .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+/* The victim has seen the item: when release returned it counts as got. */
+static void
+victim_release(void)
+{
+    uint32_t number = ((struct item *)leased)->number;
+    int status = troupe_queue_release(queue, leased);
+
+    if (status == 0)
+        crash_got(number);
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+/* Released, or leased by the dead and there again: never lost uncounted. */
+static void
+check_release(void)
+{
+    settle();
+    while (get(TROUPE_NOW) >= 0) {
+    }
+    /* Killed after the release and before saying so. */
+    if (!crash_completed() && crash_got_count(FIRST) == 0)
+        crash_got(FIRST);
+    check(0);
+}
+
+SCENARIO(release_first) = {
+    .function = {FUNCTION(troupe_queue_release)},
+    .state = "the first of three",
+    .setup = setup_three,
+    .prepare = prepare_leased,
+    .victim = victim_release,
+    .survivors = {survivor_put, NULL},
+    .check = check_release,
+};
+
+SCENARIO(release_large) = {
+    .function = {FUNCTION(troupe_queue_release)},
+    .state = "the first of three large ones",
+    .setup = setup_three_large,
+    .prepare = prepare_leased,
+    .victim = victim_release,
+    .survivors = {survivor_put, NULL},
+    .check = check_release,
+};
+
+/* Those behind have been taken meanwhile. */
+static void
+prepare_leased_overtaken(void)
+{
+    prepare_leased();
+    must_get();
+    must_get();
+}
+
+SCENARIO(release_overtaken) = {
+    .function = {FUNCTION(troupe_queue_release)},
+    .state = "those behind were taken",
+    .setup = setup_three,
+    .prepare = prepare_leased_overtaken,
+    .victim = victim_release,
+    .survivors = {survivor_put, NULL},
+    .check = check_release,
+};
+
+SCENARIO(release_full) = {
+    .function = {FUNCTION(troupe_queue_release)},
+    .state = "full, a sleeping producer",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps},
+    .late = 1,
+    .woken = 1,
+    .prepare = prepare_leased,
+    .victim = victim_release,
+    .survivors = {survivor_get_if_full, NULL},
+    .check = check_release,
+};
+
+SCENARIO(release_poller) = {
+    .function = {FUNCTION(troupe_queue_release)},
+    .state = "full, an epoll_wait sleeper puts",
+    .setup = setup_full,
+    .peers = {peer_put_polls},
+    .late = 1,
+    .woken = 1,
+    .prepare = prepare_leased,
+    .victim = victim_release,
+    .survivors = {survivor_get_if_full, NULL},
+    .check = check_release,
+};
