@@ -5,6 +5,7 @@
 #include "heap/detail.h"
 #include "heap/directory.h"
 #include "heap/options.h"
+#include "heap/pages.h"
 #include "heap/slot.h"
 #include "os/clock.h"
 
@@ -30,6 +31,21 @@ __attribute__((constructor)) static void
 recovery_begin(void)
 {
     troupe__recovery_add(&troupe__queue_recovery);
+}
+
+uint64_t troupe__queue_reach;
+
+bool
+troupe__queue_reaches(uint64_t offset)
+{
+    uint64_t reach = offset + 1 - troupe__family.arena_offset;
+
+    if (troupe__page_of(offset) == TROUPE__NO_PAGE)
+        return false;
+    /* The arena never becomes shorter; of two threads at it either is right. */
+    if (reach > troupe__load_relaxed(&troupe__queue_reach))
+        troupe__store_relaxed(&troupe__queue_reach, reach);
+    return true;
 }
 
 int

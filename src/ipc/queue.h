@@ -76,13 +76,21 @@ troupe__place_passed(uint64_t place, uint64_t now)
     return (int32_t)troupe__place_between(place, now) > 0;
 }
 
+/* How far the arena is known to have memory: further than any queue that this
+ * process has used. Spares it a look at the heap's own figure. */
+extern uint64_t troupe__queue_reach;
+bool troupe__queue_reaches(uint64_t offset);
+
 static inline bool
 troupe__queue_valid(const troupe_queue *queue)
 {
     uint64_t offset = (uint64_t)(uintptr_t)queue - troupe__family.base;
 
     return troupe__load_acquire(&troupe__family.heap) != NULL &&
-           offset < troupe__family.window && (offset & 63) == 0 &&
+           (offset & 63) == 0 &&
+           (offset - troupe__family.arena_offset <
+                troupe__load_relaxed(&troupe__queue_reach) ||
+            troupe__queue_reaches(offset)) &&
            queue->object.magic == TROUPE__OBJECT_MAGIC + TROUPE__KIND_QUEUE;
 }
 

@@ -151,7 +151,7 @@ TEST(queue_refuses_what_is_no_queue)
     troupe_queue *queue = queue_of(NULL);
     troupe_queue *heap = troupe_calloc(1, 4096);
     uint64_t stack[512] = {0};
-    troupe_queue *wrong[3];
+    troupe_queue *wrong[6];
     unsigned char byte = 0;
     struct iovec item = {&byte, 1};
     troupe_queue_info info = {.size = sizeof(info)};
@@ -160,7 +160,11 @@ TEST(queue_refuses_what_is_no_queue)
     wrong[0] = NULL;
     wrong[1] = heap;
     wrong[2] = (troupe_queue *)(void *)stack;
-    for (i = 0; i < 3; i++) {
+    /* In the heap's window: without memory, before the blocks, at its end. */
+    wrong[3] = (troupe_queue *)((uintptr_t)queue + (UINT64_C(1) << 30));
+    wrong[4] = (troupe_queue *)((uintptr_t)queue & ~(uintptr_t)0x1fffff);
+    wrong[5] = (troupe_queue *)((uintptr_t)queue | 0xfffffffc0);
+    for (i = 0; i < 6; i++) {
         size_t size = 1;
         void *data;
         size_t count;
