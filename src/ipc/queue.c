@@ -71,30 +71,27 @@ troupe__queue_lock_slow(struct troupe__thread *self, struct troupe__mutex *lock,
     return 1;
 }
 
-bool
+int
 troupe__queue_visit(struct troupe__thread *self, struct troupe__mutex *lock,
                     uint64_t *owner, bool single, uint64_t leaving,
-                    bool *ret_repair, uint64_t *ret_dead)
+                    uint64_t *ret_dead)
 {
     int status = troupe__mutex_acquire(self, lock, troupe_after_ns(LOCK_BOUND),
                                        ret_dead);
     uint64_t present;
 
     if (status < 0)
-        return false;
-    if (!single) {
-        *ret_repair = status == 1;
-        return true;
-    }
+        return -EAGAIN;
+    if (!single)
+        return status == 1;
     present = troupe__load_acquire(owner);
     if (present != 0 && present != leaving && present != self->tag &&
         !troupe__tag_dead(present)) {
         troupe__mutex_release(self, lock);
-        return false;
+        return -EAGAIN;
     }
     *ret_dead = present;
-    *ret_repair = present != 0 && present != self->tag;
-    return true;
+    return present != 0 && present != self->tag;
 }
 
 int
@@ -476,9 +473,7 @@ troupe_queue_info_get(troupe_queue *queue, troupe_queue_info *info)
     struct troupe__thread *self;
     uint64_t head;
     uint64_t tail;
-    uint64_t dead = 0;
     uint32_t flags;
-    bool repair = false;
     int status;
 
     if (info == NULL || info->size != sizeof(*info))
@@ -492,21 +487,13 @@ troupe_queue_info_get(troupe_queue *queue, troupe_queue_info *info)
     info->max_bytes = queue->max_bytes;
     info->small_bytes = queue->small_bytes;
     memcpy(info->name, queue->object.name, sizeof(info->name) - 1);
-    if (troupe__queue_visit(self, &queue->put.lock, &queue->put.owner,
-                            troupe__queue_single_put(queue), 0, &repair,
-                            &dead)) {
-        if (repair)
-            troupe__queue_put_repair(self, queue);
+    if (troupe__queue_put_visit(self, queue, 0)) {
         info->bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
         troupe__mutex_release(self, &queue->put.lock);
     } else {
         info->bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
     }
-    if (troupe__queue_visit(self, &queue->get.lock, &queue->get.owner,
-                            troupe__queue_single_get(queue), 0, &repair,
-                            &dead)) {
-        if (repair)
-            troupe__queue_get_repair(self, queue, dead);
+    if (troupe__queue_get_visit(self, queue, 0)) {
         info->leased = count_leased(queue);
         troupe__mutex_release(self, &queue->get.lock);
     }

@@ -209,16 +209,22 @@ troupe__queue_leave(struct troupe__thread *self, struct troupe__mutex *lock,
         troupe__mutex_release(self, lock);
 }
 
+/* Takes a side's lock for troupe__queue_put_visit() and _get_visit(). 0: taken;
+ * 1: taken over from a dead thread, the side is to be repaired; -EAGAIN. */
+int troupe__queue_visit(struct troupe__thread *self, struct troupe__mutex *lock,
+                        uint64_t *owner, bool single, uint64_t leaving,
+                        uint64_t *ret_dead);
+
 /*
- * Takes a side for repair, as somebody who neither puts nor gets. In a queue
- * with a single producer (consumer) that is possible only while that one does
- * not live, or is `leaving`. False: not now. Gives 1 in *ret_repair when the
- * caller took over from a dead thread.
+ * Takes a side as somebody who neither puts nor gets, and repairs it if its
+ * owner is dead; to be given back with troupe__mutex_release(). In a queue with
+ * a single producer (consumer) that is possible only while that one does not
+ * live, or is `leaving`. False: not now.
  */
-bool troupe__queue_visit(struct troupe__thread *self,
-                         struct troupe__mutex *lock, uint64_t *owner,
-                         bool single, uint64_t leaving, bool *ret_repair,
-                         uint64_t *ret_dead);
+bool troupe__queue_put_visit(struct troupe__thread *self, troupe_queue *queue,
+                             uint64_t leaving);
+bool troupe__queue_get_visit(struct troupe__thread *self, troupe_queue *queue,
+                             uint64_t leaving);
 
 static inline bool
 troupe__queue_single_put(const troupe_queue *queue)
@@ -247,13 +253,6 @@ troupe__queue_signal(troupe_queue *queue, unsigned side, uint32_t count)
     troupe__eventword_signal(&queue->side[side].event, count);
     troupe__doorbell_signal(&queue->side[side].pollers);
 }
-
-/* Brings a side into order from head, tail and the records alone; the caller
- * holds it. Of the dead thread (0: any) it settles what it was about to take.
- */
-void troupe__queue_put_repair(struct troupe__thread *self, troupe_queue *queue);
-void troupe__queue_get_repair(struct troupe__thread *self, troupe_queue *queue,
-                              uint64_t dead);
 
 /*
  * Leases of the dead (and of `leaving`) are READY again. The caller holds the

@@ -41,6 +41,11 @@ struct request {
     struct troupe__payload *block; /* taken, to be copied from and freed */
 };
 
+/* Brings the side into order from head, tail and the records alone; the caller
+ * holds it. Of the dead thread (0: any) it settles what it was about to take. */
+static void repair(struct troupe__thread *self, troupe_queue *queue,
+                   uint64_t dead);
+
 static inline int
 enter(struct troupe__thread *self, troupe_queue *queue,
       troupe_deadline deadline)
@@ -51,10 +56,24 @@ enter(struct troupe__thread *self, troupe_queue *queue,
                             troupe__queue_single_get(queue), deadline, &dead);
 
     if (TROUPE__UNLIKELY(status == 1)) {
-        troupe__queue_get_repair(self, queue, dead);
+        repair(self, queue, dead);
         status = 0;
     }
     return status;
+}
+
+bool
+troupe__queue_get_visit(struct troupe__thread *self, troupe_queue *queue,
+                        uint64_t leaving)
+{
+    uint64_t dead = 0;
+    int status =
+        troupe__queue_visit(self, &queue->get.lock, &queue->get.owner,
+                            troupe__queue_single_get(queue), leaving, &dead);
+
+    if (status == 1)
+        repair(self, queue, dead);
+    return status >= 0;
 }
 
 static inline void
@@ -142,9 +161,8 @@ see_tail(troupe_queue *queue)
     return tail;
 }
 
-void
-troupe__queue_get_repair(struct troupe__thread *self, troupe_queue *queue,
-                         uint64_t dead)
+static void
+repair(struct troupe__thread *self, troupe_queue *queue, uint64_t dead)
 {
     uint32_t pending = queue->get.pending;
     struct troupe__slot *slot = dead != 0 ? troupe__tag_slot(dead) : NULL;
@@ -504,9 +522,6 @@ struct outlook {
 static bool
 puts_end(struct troupe__thread *self, troupe_queue *queue, uint32_t flags)
 {
-    uint64_t dead = 0;
-    bool repair;
-
     if (troupe__queue_single_put(queue)) {
         /* The word of the commit decides; which waits for nobody. */
         if (flags & TROUPE__QUEUE_SHUTDOWN)
@@ -515,11 +530,8 @@ puts_end(struct troupe__thread *self, troupe_queue *queue, uint32_t flags)
     }
     /* Whoever was inside a put when the flag was set has finished when we have
      * had the lock. */
-    if (!troupe__queue_visit(self, &queue->put.lock, &queue->put.owner, false,
-                             0, &repair, &dead))
+    if (!troupe__queue_put_visit(self, queue, 0))
         return false;
-    if (repair)
-        troupe__queue_put_repair(self, queue);
     troupe__mutex_release(self, &queue->put.lock);
     return true;
 }
@@ -922,16 +934,10 @@ bool
 troupe__queue_advance(struct troupe__thread *self, troupe_queue *queue)
 {
     uint64_t before = troupe__load_acquire(&queue->get.head);
-    uint64_t dead = 0;
-    bool repair;
 
     if (troupe__load_relaxed(&queue->get.window) == 0 ||
-        !troupe__queue_visit(self, &queue->get.lock, &queue->get.owner,
-                             troupe__queue_single_get(queue), 0, &repair,
-                             &dead))
+        !troupe__queue_get_visit(self, queue, 0))
         return false;
-    if (repair)
-        troupe__queue_get_repair(self, queue, dead);
     /* The cursor may have been put back to the head by a repair: over those
      * which are DONE it goes again. */
     if (queue->get.window != 0) {

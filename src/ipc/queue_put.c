@@ -209,8 +209,10 @@ store_tail(troupe_queue *queue, uint64_t tail, uint64_t next)
     return 0;
 }
 
-void
-troupe__queue_put_repair(struct troupe__thread *self, troupe_queue *queue)
+/* Brings the side into order from head, tail and the records alone; the caller
+ * holds it. */
+static void
+repair(struct troupe__thread *self, troupe_queue *queue)
 {
     uint64_t tail =
         troupe__queue_tail(queue, troupe__load_acquire(&queue->put.tail));
@@ -253,10 +255,24 @@ enter(struct troupe__thread *self, troupe_queue *queue,
                             troupe__queue_single_put(queue), deadline, &dead);
 
     if (TROUPE__UNLIKELY(status == 1)) {
-        troupe__queue_put_repair(self, queue);
+        repair(self, queue);
         status = 0;
     }
     return status;
+}
+
+bool
+troupe__queue_put_visit(struct troupe__thread *self, troupe_queue *queue,
+                        uint64_t leaving)
+{
+    uint64_t dead = 0;
+    int status =
+        troupe__queue_visit(self, &queue->put.lock, &queue->put.owner,
+                            troupe__queue_single_put(queue), leaving, &dead);
+
+    if (status == 1)
+        repair(self, queue);
+    return status >= 0;
 }
 
 static inline void

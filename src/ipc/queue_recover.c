@@ -69,18 +69,11 @@ delivery_recover(const struct dead_thread *dead)
 {
     uint64_t offset = troupe__load_acquire(&dead->slot->queue);
     troupe_queue *queue = troupe__family_at(offset);
-    uint64_t former = 0;
-    bool repair = false;
 
     if (offset == 0 || !troupe__queue_valid(queue))
         return;
-    if (troupe__queue_visit(dead->self, &queue->get.lock, &queue->get.owner,
-                            troupe__queue_single_get(queue), dead->tag, &repair,
-                            &former)) {
-        if (repair)
-            troupe__queue_get_repair(dead->self, queue, former);
+    if (troupe__queue_get_visit(dead->self, queue, dead->tag))
         troupe__mutex_release(dead->self, &queue->get.lock);
-    }
     /* In this order: who could take the message in the dead's stead has first
      * taken the delivery back. */
     if (troupe__queue_taken(queue, dead->slot->queue_head) &&
@@ -138,8 +131,6 @@ queue_recover(void *object, void *context)
     const struct dead_thread *dead = context;
     struct troupe__thread *self = dead->self;
     troupe_queue *queue = object;
-    uint64_t former = 0;
-    bool repair = false;
     unsigned returned = 0;
     unsigned lessees;
 
@@ -147,11 +138,7 @@ queue_recover(void *object, void *context)
         troupe__queue_parties_settle(queue, troupe__owner_held(dead->slot));
     if (held_by(&queue->put.lock, troupe__load_relaxed(&queue->put.owner),
                 dead->tag) &&
-        troupe__queue_visit(self, &queue->put.lock, &queue->put.owner,
-                            troupe__queue_single_put(queue), dead->tag, &repair,
-                            &former)) {
-        if (repair)
-            troupe__queue_put_repair(self, queue);
+        troupe__queue_put_visit(self, queue, dead->tag)) {
         troupe__mutex_release(self, &queue->put.lock);
         /* It may have died with a wake-up to give. */
         troupe__queue_signal(queue, TROUPE_QUEUE_GET, 1);
@@ -159,11 +146,7 @@ queue_recover(void *object, void *context)
     if (held_by(&queue->get.lock, troupe__load_relaxed(&queue->get.owner),
                 dead->tag) ||
         troupe__load_acquire(&queue->get.window) != 0) {
-        if (troupe__queue_visit(self, &queue->get.lock, &queue->get.owner,
-                                troupe__queue_single_get(queue), dead->tag,
-                                &repair, &former)) {
-            if (repair)
-                troupe__queue_get_repair(self, queue, former);
+        if (troupe__queue_get_visit(self, queue, dead->tag)) {
             returned = troupe__queue_reap(queue, dead->tag, NULL, 0, &lessees);
             troupe__mutex_release(self, &queue->get.lock);
         } else {

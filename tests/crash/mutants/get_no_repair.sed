@@ -4,4 +4,4 @@
 # file: src/ipc/queue_get.c
 # scenario: troupe_queue_get/three large
 # expect: loss
-/^troupe__queue_get_repair/,/^}/s/^    if (pending != 0) {$/    if (pending == UINT32_MAX) {/
+/^repair(/,/^}/s/^    if (pending != 0) {$/    if (pending == UINT32_MAX) {/
