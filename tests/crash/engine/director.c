@@ -127,6 +127,7 @@ perform(const struct plan *plan, const struct crash_exempt *exempt)
     int64_t end = now_ms() + patience * 1000;
     bool ended = false;
     siginfo_t info;
+    pid_t job = getpid();
     pid_t stage;
     int pidfd;
 
@@ -134,7 +135,7 @@ perform(const struct plan *plan, const struct crash_exempt *exempt)
     fflush(NULL);
     stage = fork();
     if (stage == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        child_follow(job);
         if (exempt != NULL)
             stage_run_exempt(exempt);
         stage_run(plan);
@@ -562,7 +563,7 @@ add_result(struct board *board, const struct result *result)
 }
 
 static void
-job_main(const struct crash_options *options,
+job_main(pid_t engine, const struct crash_options *options,
          const struct crash_scenario *const *scenarios, size_t count,
          struct board *board)
 {
@@ -570,7 +571,7 @@ job_main(const struct crash_options *options,
 
     /* What a stage leaves behind comes to us, and to nobody else. */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    child_follow(engine);
     children_block();
     if (!control_open()) {
         atomic_fetch_add(&board->errors, 1);
@@ -645,6 +646,7 @@ crash_run(const struct crash_options *options,
     enum { MOST_JOBS = 16 };
     struct board *board = board_open();
     unsigned jobs = options->jobs > 0 ? options->jobs : 1, i;
+    pid_t engine = getpid();
     pid_t pids[MOST_JOBS];
 
     if (jobs > MOST_JOBS)
@@ -653,7 +655,7 @@ crash_run(const struct crash_options *options,
     for (i = 0; i < jobs; i++) {
         pids[i] = fork();
         if (pids[i] == 0)
-            job_main(options, scenarios, count, board);
+            job_main(engine, options, scenarios, count, board);
     }
     for (i = 0; i < jobs; i++)
         await_job(board, pids[i]);
@@ -663,13 +665,13 @@ crash_run(const struct crash_options *options,
 /* ---- exported functions without kill points ---- */
 
 static void
-exempt_job(const struct crash_options *options,
+exempt_job(pid_t engine, const struct crash_options *options,
            const struct crash_exempt *exempt, size_t count, struct board *board)
 {
     size_t i;
 
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    child_follow(engine);
     children_block();
     if (!control_open())
         _exit(1);
@@ -710,12 +712,13 @@ crash_run_exempt(const struct crash_options *options,
                  struct crash_totals *totals)
 {
     struct board *board = board_open();
+    pid_t engine = getpid();
     pid_t pid;
 
     fflush(NULL);
     pid = fork();
     if (pid == 0)
-        exempt_job(options, exempt, count, board);
+        exempt_job(engine, options, exempt, count, board);
     await_job(board, pid);
     atomic_store(&board->scenarios, 0);
     board_close(board, totals);

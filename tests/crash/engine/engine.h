@@ -190,6 +190,9 @@ void children_pause(void);
 void children_block(void);
 void children_unblock(void);
 
+/* In a child: nobody outlives who made it, also if that one is dead already. */
+void child_follow(pid_t parent);
+
 /* Runs peers with all timeouts of their sleeps taken away. */
 void control_trace_me(void);
 bool control_serve(pid_t pid, int status);

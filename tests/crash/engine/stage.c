@@ -52,6 +52,7 @@ refuse_waitv(void)
 static pid_t
 fork_actor(unsigned actor, void (*run)(void), bool traced)
 {
+    pid_t stage = getpid();
     pid_t pid;
 
     fflush(NULL);
@@ -61,8 +62,7 @@ fork_actor(unsigned actor, void (*run)(void), bool traced)
         _exit(1);
     }
     if (pid == 0) {
-        /* Nobody outlives the stage. */
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        child_follow(stage);
         children_unblock();
         if (actor < CRASH_PEERS)
             own_peer = actor;
