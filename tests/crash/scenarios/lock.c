@@ -797,6 +797,7 @@ adopt_thread(void)
 {
     pthread_t thread;
     pid_t pid = fork();
+    siginfo_t info;
     int64_t tid;
 
     CRASH_REQUIRE(pid >= 0, CRASH_CORRUPTION, "fork: %d", errno);
@@ -810,6 +811,10 @@ adopt_thread(void)
     }
     atomic_store(crash_word(WORD_PROCESS), pid);
     while ((tid = atomic_load(crash_word(WORD_THREAD))) == 0)
+        sched_yield();
+    /* Nobody's child, and not to be waited for, until it is traced. */
+    while (waitid(P_PID, (id_t)tid, &info,
+                  WSTOPPED | WNOHANG | WNOWAIT | __WALL) != 0)
         sched_yield();
     return (int)tid;
 }
