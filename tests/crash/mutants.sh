@@ -63,7 +63,7 @@ try_mutant() {
         tail -n 20 "$copy/log"
     else
         status=0
-        "$engine" --stop-at-first --sample 40 --deadline 5 --scenario "$scenario" \
+        "$engine" --stop-at-first --sample 40 --deadline 10 --scenario "$scenario" \
             >"$copy/out" 2>&1 || status=$?
         count=$(sed -n "s/^kill points:.*, ${expect}[a-z]*: \([0-9]*\).*/\1/p" \
             "$copy/out")

@@ -425,8 +425,8 @@ struct way {
     const struct crash_point *goal;
     bool (*nudge)(unsigned n);
     uint32_t naps;
-    uint32_t waits; /* for sleeps that end by themselves */
-    uint32_t seen;  /* arrivals at the goal's place since the last sleep */
+    uint32_t pauses; /* in sleeps that are to end by themselves */
+    uint32_t seen;   /* arrivals at the goal's place since the last sleep */
 };
 
 /* It has come to another instruction: is it there? */
@@ -444,9 +444,9 @@ there(const struct tracee *tracee, struct way *way)
 static bool
 wake(struct tracee *tracee, struct way *way)
 {
-    enum { BOUND = 3000, WAITS = 8 };
-
-    unsigned pauses;
+    /* About milliseconds: less than any deadline of the stage, so that who
+     * sleeps for good before the goal has missed it, and does not hang. */
+    enum { PAUSES = 4000 };
 
     if (way->nudge == crash_sleeps_end)
         return await_stop(tracee) == TRACEE_STOPPED;
@@ -457,10 +457,7 @@ wake(struct tracee *tracee, struct way *way)
         way->seen = 0;
         return await_stop(tracee) == TRACEE_STOPPED;
     }
-    /* One after the other: it sleeps for good, and the goal is not here. */
-    if (way->waits++ == WAITS)
-        return false;
-    for (pauses = 0; pauses < BOUND; pauses++) {
+    while (way->pauses++ < PAUSES) {
         if (waitpid(tracee->pid, &tracee->status, __WALL | WNOHANG) != 0) {
             tracee->ended = !WIFSTOPPED(tracee->status);
             if (!tracee->ended)
