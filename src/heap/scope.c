@@ -9,6 +9,7 @@
 #include <troupe/scope.h>
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FIRST_ENTRIES 40u
@@ -29,8 +30,15 @@ struct troupe_scope {
     uint32_t member; /* number and generation of the process that owns it */
     uint32_t generation;
     uint64_t more; /* offset of the first struct more; one store sets it */
-    uint32_t next_entry; /* where to look for a free entry; a hint */
-    uint32_t fresh;      /* record of a struct more on its way in or out */
+    /* For the owner alone: the page in use (0: the entries below), the next
+     * entry to try in it, and how many pages, from this one on, are not yet
+     * looked through for free entries. */
+    uint64_t current;
+    uint32_t next_entry;
+    uint32_t left;
+    uint32_t pages;    /* how many there are */
+    uint32_t sweep_at; /* so many are not exceeded without a sweep */
+    uint32_t fresh;    /* record of a struct more on its way in or out */
     uint32_t entries[FIRST_ENTRIES];
 };
 
@@ -175,47 +183,134 @@ is_free(uint32_t entry, uint32_t owner)
     return entry == 0 || troupe__block_owner(troupe__block_at(entry)) != owner;
 }
 
-static uint32_t *
-free_among(uint32_t *entries, uint32_t count, uint32_t owner, uint32_t *hint)
+static int
+compare(const void *a, const void *b)
 {
-    uint32_t unused = 0;
-    uint32_t i;
+    uint32_t x;
+    uint32_t y;
 
-    for (i = *hint; i < count; i++) {
-        if (is_free(entries[i], owner)) {
-            *hint = i + 1;
-            return &entries[i];
-        }
-    }
-    /* At the end: once more from the beginning, if so much was freed early
-     * that looking for it is worth while. */
-    for (i = 0; i < count; i++)
-        unused += is_free(entries[i], owner);
-    if (unused < count / 2)
-        return NULL;
-    for (i = 0; i < count && !is_free(entries[i], owner); i++)
-        ;
-    *hint = i + 1;
-    return i < count ? &entries[i] : NULL;
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    return x < y ? -1 : x > y;
 }
 
-/* An entry for one more block; NULL: no memory for entries. */
+/* Clears the entries that do not count, and all but one of those for the same
+ * block, which are left where a block was freed early and its memory came back
+ * to the scope. `used` has all that count, sorted. Returns how many stay. */
+static size_t
+entries_clear(struct troupe_scope *scope, const uint32_t *used, size_t count,
+              bool *seen)
+{
+    struct more *more;
+    size_t stay = 0;
+    uint32_t i;
+
+    for (more = more_at(scope->more, pages_owner(scope)); more != NULL;
+         more = more_at(more->next, pages_owner(scope))) {
+        for (i = 0; i < MORE_ENTRIES; i++) {
+            const uint32_t *found =
+                bsearch(&more->entries[i], used, count, sizeof(*used), compare);
+
+            if (found != NULL && !seen[found - used]) {
+                seen[found - used] = true;
+                stay++;
+            } else if (more->entries[i] != 0) {
+                troupe__store_release(&more->entries[i], 0u);
+            }
+        }
+    }
+    return stay;
+}
+
+/* Looks through the whole list. Returns how many of its entries are in use; all
+ * of them when there is no memory to find out. */
+static size_t
+entries_sweep(struct troupe_scope *scope)
+{
+    uint32_t owner = troupe__owner_held(scope);
+    size_t total = (size_t)scope->pages * MORE_ENTRIES;
+    uint32_t *used = malloc(total * sizeof(*used));
+    bool *seen = calloc(total, sizeof(*seen));
+    size_t count = 0;
+    size_t stay = total;
+
+    if (used != NULL && seen != NULL) {
+        struct more *more = more_at(scope->more, pages_owner(scope));
+
+        for (; more != NULL && count + MORE_ENTRIES <= total;
+             more = more_at(more->next, pages_owner(scope))) {
+            uint32_t i;
+
+            for (i = 0; i < MORE_ENTRIES; i++)
+                if (!is_free(more->entries[i], owner))
+                    used[count++] = more->entries[i];
+        }
+        qsort(used, count, sizeof(*used), compare);
+        stay = entries_clear(scope, used, count, seen);
+    }
+    free(used);
+    free(seen);
+    return stay;
+}
+
+/* The next free entry from where the last one was found; NULL: the pages that
+ * were to be looked through are full. */
+static uint32_t *
+entry_next(struct troupe_scope *scope)
+{
+    uint32_t owner = troupe__owner_held(scope);
+
+    for (;;) {
+        struct more *more = more_at(scope->current, pages_owner(scope));
+        uint32_t *entries = more != NULL ? more->entries : scope->entries;
+        uint32_t count = more != NULL ? MORE_ENTRIES : FIRST_ENTRIES;
+
+        while (scope->next_entry < count) {
+            uint32_t *entry = &entries[scope->next_entry++];
+
+            if (is_free(*entry, owner))
+                return entry;
+        }
+        if (scope->left <= 1 || more == NULL)
+            return NULL;
+        scope->left--;
+        scope->current = more->next;
+        scope->next_entry = 0;
+    }
+}
+
+/* Goes on with pages of the list, `left` of them. */
+static void
+entries_from(struct troupe_scope *scope, uint64_t page, uint32_t left)
+{
+    scope->current = page;
+    scope->next_entry = 0;
+    scope->left = left;
+}
+
+/*
+ * An entry for one more block; NULL: no memory for entries. When the list has
+ * doubled it is swept first, and used again if half of it is free: so its size
+ * follows what the scope holds at a time, not what it ever held, and a sweep
+ * costs little for each of the blocks between two of them.
+ */
 static uint32_t *
 entry_new(struct troupe__thread *self, struct troupe_scope *scope)
 {
-    uint32_t owner = troupe__owner_held(scope);
-    struct more *more = more_at(scope->more, pages_owner(scope));
-    uint32_t *entry;
+    uint32_t *entry = entry_next(scope);
     struct more *fresh;
 
-    if (more == NULL)
-        entry = free_among(scope->entries, FIRST_ENTRIES, owner,
-                           &scope->next_entry);
-    else
-        entry =
-            free_among(more->entries, MORE_ENTRIES, owner, &scope->next_entry);
     if (entry != NULL)
         return entry;
+    if (scope->pages != 0 && scope->pages >= scope->sweep_at) {
+        size_t total = (size_t)scope->pages * MORE_ENTRIES;
+
+        if (entries_sweep(scope) <= total / 2) {
+            entries_from(scope, scope->more, scope->pages);
+            return entry_next(scope);
+        }
+        scope->sweep_at = scope->pages * 2;
+    }
     fresh = troupe__block_new(self, sizeof(*fresh), pages_owner(scope),
                               &scope->fresh);
     if (fresh == NULL)
@@ -224,8 +319,9 @@ entry_new(struct troupe__thread *self, struct troupe_scope *scope)
     fresh->next = scope->more;
     troupe__store_release(&scope->more, troupe__family_offset(fresh));
     troupe__store_release(&scope->fresh, 0u);
-    scope->next_entry = 1;
-    return &fresh->entries[0];
+    scope->pages++;
+    entries_from(scope, scope->more, 1);
+    return entry_next(scope);
 }
 
 void *
