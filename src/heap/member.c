@@ -282,8 +282,9 @@ troupe__member_prepare(const char *name, uint32_t flags,
     member = troupe__member_at(index);
     member->parent_pid = troupe__family_pid();
     troupe__store_relaxed(&member->parent_tag, self->tag);
-    member->parent_member = self->member;
-    member->parent_generation = self->slot->member_generation;
+    troupe__store_relaxed(&member->parent_member, self->member);
+    troupe__store_relaxed(&member->parent_generation,
+                          self->slot->member_generation);
     member->flags = flags;
     record_name(member, name);
     /* A child made by fork runs the same one. */
@@ -605,6 +606,34 @@ troupe__member_dead(struct troupe__member_ref ref)
     state = troupe__load_acquire(&member->state);
     return state_generation(state) != ref.generation ||
            record_dead(member, ref.number, state);
+}
+
+bool
+troupe__member_has_children(struct troupe__member_ref ref)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    uint32_t high = troupe__load_acquire(&heap->members_high);
+    uint32_t i;
+
+    for (i = 0; i < high && i < TROUPE__MEMBERS; i++) {
+        struct troupe__member *member = troupe__member_at(i);
+        uint64_t state;
+        bool child;
+
+        /* Whose child it is, of the process whose state it is. */
+        do {
+            state = troupe__load_acquire(&member->state);
+            child =
+                troupe__load_relaxed(&member->parent_member) == ref.number &&
+                troupe__load_relaxed(&member->parent_generation) ==
+                    ref.generation;
+            troupe__fence_seq_cst();
+        } while (troupe__load_acquire(&member->state) != state);
+        if (child && state_kind(state) != TROUPE__MEMBER_FREE &&
+            !record_dead(member, i + 1, state))
+            return true;
+    }
+    return false;
 }
 
 /* The caller has the right to the record, which is proved dead. Every step may

@@ -79,6 +79,10 @@ struct troupe__member *troupe__member_find(struct troupe__member_ref ref);
 /* Whether the process has ended, or never came. True stays true. */
 bool troupe__member_dead(struct troupe__member_ref ref);
 
+/* Whether a child of the process lives, or may come to. Once the process is
+ * dead, false stays false. */
+bool troupe__member_has_children(struct troupe__member_ref ref);
+
 /* The parent knows from its pidfd that the child has ended: saves the others
  * the proof. */
 void troupe__member_ended(struct troupe__member_ref ref);

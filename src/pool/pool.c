@@ -506,7 +506,10 @@ all_dead(const troupe_pool *pool)
     struct troupe__member_ref ref = {pool->member, pool->member_generation};
     uint32_t i;
 
-    if (!troupe__member_dead(ref) || troupe__load_acquire(&pool->starting) != 0)
+    /* If it died in the start of a worker, that one may live unrecorded. */
+    if (!troupe__member_dead(ref) ||
+        (troupe__load_acquire(&pool->starting) != 0 &&
+         troupe__member_has_children(ref)))
         return false;
     for (i = 0; i < pool->processes; i++) {
         ref.number = pool->workers[i].member;

@@ -62,7 +62,7 @@ struct troupe_pool {
     /* creator */
     uint32_t state; /* enum troupe__pool_state; only ever raised */
     /* A worker is being started, and not yet known by its member: while this
-     * stands a dead creator's pool cannot be freed. */
+     * stands a dead creator's pool is freed only when it has no child left. */
     uint32_t starting;
     uint32_t alive;
     uint32_t workers_lost;
