@@ -8,9 +8,11 @@
 
 enum {
     MAX_SCENARIOS = 256,
-    MAX_COUNTED = 4096,
+    MAX_COUNTED = 16384,
+    MAX_CLASSES = 64,
     KEPT = 6,
-    LIMIT = 512 * 1024,
+    LARGEST = 8192,
+    LIMIT = 2048 * 1024,
     PAGE = 4096,
     WORD_COUNTED = CRASH_WORDS - 1
 };
@@ -72,6 +74,8 @@ family_memory(size_t size)
 static unsigned char *kept[KEPT];
 static unsigned counted;
 static size_t counted_size = COUNTED_SIZE;
+static size_t classes[MAX_CLASSES];
+static unsigned class_count;
 
 void
 counted_class(size_t size)
@@ -101,25 +105,31 @@ has_pattern(const void *block, size_t size, unsigned char pattern)
     return true;
 }
 
-/* Allocates until nothing is left; all blocks distinct. Frees them again. */
+/* Allocates until nothing is left, first of the size that is counted, then of
+ * each class in what its slabs still have; all blocks distinct. Frees them
+ * again. */
 static unsigned
 count_blocks(void)
 {
     static unsigned *blocks[MAX_COUNTED];
-    unsigned count = 0, i;
+    static size_t sizes[MAX_COUNTED];
+    unsigned count = 0, class, i;
 
-    while (count < MAX_COUNTED) {
-        unsigned *block = troupe_alloc(counted_size);
+    for (class = 0; class <= class_count && count < MAX_COUNTED; class ++) {
+        size_t size = class == 0 ? counted_size : classes[class - 1];
+        unsigned *block;
 
-        if (block == NULL)
-            break;
-        block[0] = count;
-        block[counted_size / sizeof(*block) - 1] = ~count;
-        blocks[count++] = block;
+        while (count < MAX_COUNTED && (block = troupe_alloc(size)) != NULL) {
+            block[0] = count;
+            block[size / sizeof(*block) - 1] = ~count;
+            sizes[count] = size;
+            blocks[count++] = block;
+        }
     }
+    CRASH_REQUIRE(count < MAX_COUNTED, CRASH_CORRUPTION, "too many to count");
     for (i = 0; i < count; i++) {
         CRASH_REQUIRE(blocks[i][0] == i &&
-                          blocks[i][counted_size / sizeof(unsigned) - 1] == ~i,
+                          blocks[i][sizes[i] / sizeof(i) - 1] == ~i,
                       CRASH_DUPLICATE, "a block was handed out twice");
         CRASH_REQUIRE(troupe_free(blocks[i]) == 0, CRASH_CORRUPTION,
                       "a block cannot be freed");
@@ -140,9 +150,7 @@ limited_heap(void)
 static void
 first_blocks(void)
 {
-    /* A class keeps its last slab: every class that is going to be used gets
-     * its own before the counting. */
-    static const size_t sizes[] = {16, 250, 600, COUNTED_SIZE, 3000, 4000};
+    size_t size = 1;
     unsigned i;
 
     limited_heap();
@@ -150,9 +158,18 @@ first_blocks(void)
         kept[i] = patterned(COUNTED_SIZE, (unsigned char)(0xa0 + i));
         CRASH_REQUIRE(kept[i] != NULL, CRASH_CORRUPTION, "no block to keep");
     }
-    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-        CRASH_REQUIRE(troupe_free(troupe_alloc(sizes[i])) == 0,
-                      CRASH_CORRUPTION, "the first block of a class");
+    /* A class keeps its last slab, so every class gets its own before the
+     * counting, and no block of any of them is lost unseen. */
+    for (class_count = 0; size <= LARGEST && class_count < MAX_CLASSES;) {
+        void *block = troupe_alloc(size);
+
+        CRASH_REQUIRE(block != NULL, CRASH_CORRUPTION,
+                      "the first block of a class");
+        classes[class_count++] = troupe_usable_size(block);
+        size = troupe_usable_size(block) + 1;
+        CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                      "the first block of a class");
+    }
 }
 
 void
