@@ -15,6 +15,8 @@ TEST_TIMEOUT(the_lock_and_the_event_need_no_futex_waitv, 300)
                          (char[]){"--bounded"},
                          (char[]){"--quiet"},
                          (char[]){"--without-waitv"},
+                         (char[]){"--sample"},
+                         (char[]){"6"},
                          (char[]){"--scenario"},
                          (char[]){"troupe_lock,troupe_event"},
                          NULL};

@@ -293,6 +293,13 @@ sampled(uint32_t index, uint32_t count, unsigned sample)
            (uint64_t)(index - 1) * sample / count;
 }
 
+/* Of pairs there are twice the square of it, so they get by with fewer. */
+static unsigned
+pair_sample(const struct crash_options *options)
+{
+    return (options->sample + 3) / 4;
+}
+
 /* The ways that second victims took, and how often each. */
 struct paths {
     size_t count;
@@ -351,7 +358,7 @@ second_victims(const struct crash_options *options, struct plan plan,
     for (i = 0; i + 1 < profile->count; i++) {
         if (!profile->points[i].distinct)
             continue;
-        if (!sampled(index++, profile->distinct, sample / 2))
+        if (!sampled(index++, profile->distinct, pair_sample(options)))
             continue;
         if (member != 0 && (index + member) % THIN != 0) {
             result->spared++;
@@ -417,7 +424,7 @@ visit_seconds(const struct crash_options *options, struct plan *plan,
     paths.count = 0;
     for (i = 0; i < profile->count; i++) {
         if (!profile->points[i].distinct ||
-            !sampled(index++, profile->distinct, options->sample / 2))
+            !sampled(index++, profile->distinct, pair_sample(options)))
             continue;
         for (together = 0; together < 2; together++) {
             plan->first = profile->points[i];

@@ -142,6 +142,11 @@ void engine_error(const char *format, ...)
 
 extern bool crash_control_run;
 
+/* ---- instructions ---- */
+
+/* Does it store nothing, or on the stack only? False where that is unknown. */
+bool decode_is_pure(const unsigned char *code);
+
 /* ---- shared memory ---- */
 
 /* Finds all memory shared with other processes and remembers its content. */

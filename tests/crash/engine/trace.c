@@ -377,6 +377,7 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
     while (!profile->overflow && !arrived(profile, until)) {
         uint64_t from = tracee->pc;
         bool call = arch_at_syscall(from);
+        bool pure = !call && decode_is_pure((const unsigned char *)from);
         bool changed;
         enum tracee_state state = step(tracee);
 
@@ -404,7 +405,8 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
             sub = 0;
             arrival_at(tracee->pc)->count++;
         }
-        changed = shared_changed(tracee->pid);
+        /* What others change meanwhile shows at the next step that is not. */
+        changed = !pure && shared_changed(tracee->pid);
         profile->wrote |= changed;
         note_entered(profile, covers, tracee->pc);
         if (tracee->pc == end_of_operation()) {
