@@ -166,6 +166,13 @@ place_free(struct troupe__thread *self, void *block, const struct place *place,
                               count + 1);
         return true;
     }
+    /* Recovery takes a run that run_page names for one on its way in or out
+     * also when it says that this thread handed it out, so it must not name one
+     * that was: a list may say that a block is a scope's which was given away
+     * since. Only this thread makes it its own by that, so looking once is
+     * enough. */
+    if (troupe__load_acquire(place->owner) != owner)
+        return false;
     troupe__store_release(&slot->run_page, place->page + 1);
     /* The commit: from here on it is ours to give back, or our recovery's. */
     if (!troupe__cas_seq_cst(place->owner, &owner, troupe__owner_held(slot))) {

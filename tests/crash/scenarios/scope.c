@@ -6,10 +6,12 @@
 
 enum { MANY = 45 }; /* more than the first list of a scope holds */
 
+enum { GIVEN = 2, GIVEN_SIZE = 65536 };
+
 static troupe_scope *scope;
 static void *block;
 
-enum { WORD_BLOCK, WORD_STATUS };
+enum { WORD_BLOCK, WORD_STATUS, WORD_GIVEN };
 
 static void
 survive(void)
@@ -218,6 +220,63 @@ SCENARIO(scope_free_many) = {
     .victim = victim_free,
     .survivors = {use_scope, survive},
     .check = check_new,
+};
+
+/*
+ * The list still names the blocks when the scope is freed: one was given away,
+ * one freed early and its memory allocated again. Both are runs of pages, and
+ * the victim's own, whose slot their owner words name.
+ */
+static void
+prepare_given(void)
+{
+    unsigned i;
+
+    prepare_scope();
+    for (i = 0; i < GIVEN; i++) {
+        void *given = troupe_scope_alloc(scope, GIVEN_SIZE);
+
+        CRASH_REQUIRE(given != NULL, CRASH_CORRUPTION, "alloc");
+        if (i == 0) {
+            CRASH_REQUIRE(troupe_scope_give(scope, given) == 0,
+                          CRASH_CORRUPTION, "give");
+        } else {
+            CRASH_REQUIRE(troupe_free(given) == 0 &&
+                              troupe_alloc(GIVEN_SIZE) == given,
+                          CRASH_CORRUPTION, "the memory is not used again");
+        }
+        memset(given, 0x33, GIVEN_SIZE);
+        atomic_store(crash_word(WORD_GIVEN + i), (int64_t)(uintptr_t)given);
+    }
+}
+
+static void
+check_given(void)
+{
+    unsigned i;
+
+    use_scope();
+    for (i = 0; i < GIVEN; i++) {
+        void *given =
+            (void *)(uintptr_t)atomic_load(crash_word(WORD_GIVEN + i));
+
+        CRASH_REQUIRE(troupe_usable_size(given) >= GIVEN_SIZE &&
+                          has_pattern(given, GIVEN_SIZE, 0x33),
+                      CRASH_LOSS, "a block of the family is gone");
+        CRASH_REQUIRE(troupe_free(given) == 0, CRASH_CORRUPTION,
+                      "a block of the family cannot be freed");
+    }
+    counted_check(0);
+}
+
+SCENARIO(scope_free_given) = {
+    .function = {FUNCTION(troupe_scope_free)},
+    .state = "its list names large blocks of the family",
+    .setup = setup,
+    .prepare = prepare_given,
+    .victim = victim_free,
+    .survivors = {use_scope, survive},
+    .check = check_given,
 };
 
 /* The victim finds a dead owner's scope, and dies while it clears it away. */
