@@ -7,6 +7,7 @@
 #include "os/futex.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -55,6 +56,22 @@ watch_owner(uint64_t owner, struct troupe__futex_target *target)
     /* Looked at after the word was read: a token that has passed on to another
      * thread since then shows in the generation. */
     return !troupe__tag_dead(owner);
+}
+
+/*
+ * After a sleep: whoever was woken by a death tells the others that sleep on the
+ * token, each for another lock perhaps. The kernel wakes one alone. Looked at is
+ * the token, not what the call returned: it names one word of several that
+ * changed.
+ */
+static void
+pass_on_deaths(const struct troupe__futex_target *targets, unsigned count)
+{
+    unsigned i;
+
+    for (i = 0; i < count; i++)
+        if (!troupe__token_alive(troupe__load_relaxed(targets[i].word)))
+            troupe__futex_wake(targets[i].word, INT_MAX);
 }
 
 /* What a thread does each time its bound has passed. */
@@ -128,6 +145,7 @@ troupe__wait_sleep_any(struct troupe__wait *wait, const uint32_t *word,
 {
     struct troupe__futex_target targets[2 + TROUPE__WAIT_OWNERS];
     unsigned count = 1;
+    unsigned tokens;
     unsigned i;
     int64_t now = troupe__clock_now();
     int64_t until;
@@ -150,6 +168,7 @@ troupe__wait_sleep_any(struct troupe__wait *wait, const uint32_t *word,
         owner_count = TROUPE__WAIT_OWNERS;
     if (bound_passed(wait, owners, owner_count, now))
         return 0;
+    tokens = count;
     for (i = 0; i < owner_count; i++) {
         if (troupe__tag_slot(owners[i]) == NULL ||
             !watch_owner(owners[i], &targets[count]))
@@ -162,6 +181,7 @@ troupe__wait_sleep_any(struct troupe__wait *wait, const uint32_t *word,
         status = troupe__futex_wait_any(targets, count, until);
     if (status == -ENOSYS)
         (void)troupe__futex_wait(word, seen, until);
+    pass_on_deaths(targets + tokens, count - tokens);
     return 0;
 }
 

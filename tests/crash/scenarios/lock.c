@@ -13,11 +13,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LOG = 16 };
+#ifndef SYS_futex_waitv
+# define SYS_futex_waitv 449
+#endif
+
+enum { LOG = 16, OTHERS = 2 };
 
 /* Written under the lock; what each acquire returned, in order. */
 struct shared {
     troupe_lock lock;
+    troupe_lock others[OTHERS];
     int inside;
     int entries;
     int log[LOG];
@@ -401,6 +406,73 @@ SCENARIO(acquire_dying_sleeper) = {
     .nudge = nudge_kill,
     .survivors = {exit_and_pass, NULL},
     .check = check_dead_holder,
+};
+
+/*
+ * ---- the death of a holder of several locks, with a sleeper for each ----
+ *
+ * The kernel wakes one of them; only the death, and who heard of it, can wake
+ * the other. Nobody else looks around: the victim's lock is free.
+ */
+
+static void
+peer_holds_others(void)
+{
+    unsigned i;
+
+    for (i = 0; i < OTHERS; i++)
+        CRASH_REQUIRE(troupe_lock_acquire(&shared->others[i], TROUPE_FOREVER) ==
+                          0,
+                      CRASH_CORRUPTION, "acquire");
+    crash_ready();
+    crash_gate_wait(3);
+}
+
+static void
+sleep_for_other(unsigned i)
+{
+    int status;
+
+    join_family();
+    crash_ready();
+    /* An older kernel tells of no death: there the bound has to do. */
+    if (syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) < 0 && errno == ENOSYS)
+        return;
+    status = troupe_lock_acquire(&shared->others[i], TROUPE_FOREVER);
+    CRASH_REQUIRE(status == TROUPE_OWNER_DIED, CRASH_CORRUPTION,
+                  "acquire of the dead one's: %s", troupe_error_name(status));
+    CRASH_REQUIRE(troupe_lock_release(&shared->others[i]) == 0,
+                  CRASH_CORRUPTION, "release of the dead one's");
+}
+
+static void
+peer_sleeps_for_first(void)
+{
+    sleep_for_other(0);
+}
+
+static void
+peer_sleeps_for_second(void)
+{
+    sleep_for_other(1);
+}
+
+static void
+end_holder(void)
+{
+    crash_gate_open(3);
+}
+
+SCENARIO(acquire_dying_others) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "free; a holder of two others dies, a sleeper each",
+    .setup = setup,
+    .peers = {peer_holds_others, peer_sleeps_for_first, peer_sleeps_for_second},
+    .untimed = 2 | 4,
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .survivors = {end_holder, NULL},
+    .check = check_acquire,
 };
 
 /* ---- a deadline ---- */
