@@ -255,7 +255,10 @@ rebuild(struct troupe__heap *heap)
             foot_set(page, length);
             bin_insert(heap, page, length);
         } else if (troupe__page_state(head) == TROUPE__PAGE_LARGE &&
-                   length > 1) {
+                   troupe__page_state(head_of(page + length - 1)) ==
+                       TROUPE__PAGE_FOOT) {
+            /* Left by who died taking it. Else the word is none of ours: the
+             * run's holder may be making a slab of it at this moment. */
             head_set(page + length - 1, 0);
         }
         page += length;

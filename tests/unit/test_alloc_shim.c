@@ -222,6 +222,86 @@ arm(uint64_t point)
     troupe__shim_atomic_hook = at_a_point;
 }
 
+/* ---- a slab in the making while the sequence of runs is made anew ---- */
+
+enum { SLAB_PAGES = 4 }; /* of the class of the smallest blocks */
+
+/* Stops when all but the commit of the slab stands. */
+static void
+stop_before_the_slab(const volatile void *address)
+{
+    uint32_t page = troupe__thread_self->slot->run_page - 1;
+
+    if (page == TROUPE__NO_PAGE || address != &troupe__page_at(page)->head ||
+        troupe__page_state(troupe__page_at(page + SLAB_PAGES - 1)->head) !=
+            TROUPE__PAGE_PART)
+        return;
+    troupe__shim_atomic_hook = NULL;
+    (void)raise(SIGSTOP);
+}
+
+static void
+make_slab(void *argument)
+{
+    uint32_t last = SLAB_PAGES - 1;
+    unsigned char *first;
+    unsigned char *block;
+
+    (void)argument;
+    (void)unit_slot();
+    troupe__shim_atomic_hook = stop_before_the_slab;
+    first = troupe_alloc(1);
+    CHECK(first != NULL);
+    CHECK(troupe__shim_atomic_hook == NULL);
+    first -= (uintptr_t)first % TROUPE__PAGE;
+    /* every block of it can be had, also those in its last page */
+    do {
+        block = troupe_alloc(1);
+        CHECK(block != NULL);
+        CHECK_LT((uintptr_t)(block - first), SLAB_PAGES * TROUPE__PAGE);
+        CHECK_EQ(troupe_usable_size(block), 16u);
+    } while (block < first + (size_t)last * TROUPE__PAGE);
+}
+
+/* Dies as soon as it holds the lock of the pages. */
+static void
+die_under_the_lock(const volatile void *address)
+{
+    const uint64_t *word = &troupe__family.heap->pages.lock.word;
+
+    if (address != word &&
+        (*word & ~TROUPE__WAITERS) == troupe__thread_self->tag)
+        (void)raise(SIGKILL);
+}
+
+static void
+leave_the_lock(void *argument)
+{
+    (void)argument;
+    (void)unit_slot();
+    troupe__shim_atomic_hook = die_under_the_lock;
+    (void)!troupe_alloc(MIB);
+}
+
+TEST(alloc_slab_in_the_making_survives_a_death_under_the_lock)
+{
+    siginfo_t info = {.si_pid = 0};
+    pid_t maker;
+    pid_t dead;
+
+    (void)unit_slot();
+    maker = unit_fork(make_slab, NULL);
+    CHECK_EQ(waitid(P_PID, (id_t)maker, &info, WSTOPPED | WEXITED | WNOWAIT),
+             0);
+    CHECK_EQ(info.si_code, CLD_STOPPED);
+    dead = unit_fork(leave_the_lock, NULL);
+    unit_reap(dead);
+    CHECK_NE(troupe__family.heap->pages.lock.word, 0u);
+    CHECK_RC(troupe_free(troupe_alloc(MIB)), 0);
+    CHECK_EQ(kill(maker, SIGCONT), 0);
+    unit_join(maker);
+}
+
 struct trimming {
     void *block;
     uint64_t point;
