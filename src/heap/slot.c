@@ -482,6 +482,7 @@ slot_recover(struct troupe__slot *slot, uint32_t index)
 {
     uint32_t word = troupe__load_relaxed(troupe__slot_token(slot));
     uint64_t name_space;
+    int taken;
 
     if (troupe__token_alive(word)) {
         if (TROUPE__LIKELY(troupe__load_relaxed(&slot->generation) !=
@@ -498,7 +499,12 @@ slot_recover(struct troupe__slot *slot, uint32_t index)
             return false; /* free */
         name_space = troupe__family_namespace();
     }
-    if (!slot_is_ours(index, name_space) || token_take(slot) != EOWNERDEAD)
+    if (!slot_is_ours(index, name_space))
+        return false;
+    taken = token_take(slot);
+    if (taken == 0)
+        token_free(slot); /* recovered by somebody else since the look above */
+    if (taken != EOWNERDEAD)
         return false;
     stay_recover(slot, index);
     (void)pthread_mutex_consistent(&slot->token.mutex);

@@ -300,6 +300,41 @@ TEST_TIMEOUT(recoverer_killed_anywhere_is_finished_by_the_next, 120)
     CHECK_GT(point, 500u);
 }
 
+/* Between a recoverer's look at a token and its try another one recovers. */
+static struct shared *overtaken;
+static unsigned token_looks;
+
+static void
+overtake(const volatile void *address)
+{
+    if (address != troupe__slot_token(overtaken->slots[0]) ||
+        ++token_looks != 2)
+        return;
+    troupe__shim_atomic_hook = NULL;
+    unit_raise(&overtaken->flags[2]);
+    unit_await(&overtaken->flags[3], 1);
+}
+
+TEST(recoverer_that_comes_too_late_leaves_the_slot_free)
+{
+    struct shared *s = new_shared();
+    pid_t pid = unit_fork(hold, s);
+    pid_t other;
+
+    unit_await(&s->flags[0], 1);
+    other = unit_fork(recover, s); /* when flag 2 is raised */
+    unit_await(&s->flags[1], 1);
+    unit_kill(pid);
+    overtaken = s;
+    token_looks = 0;
+    troupe__shim_atomic_hook = overtake;
+    (void)troupe__slots_recover();
+    CHECK_EQ(token_looks, 2u);
+    CHECK_EQ(*troupe__slot_token(s->slots[0]), 0u);
+    unit_join(other);
+    check_slot_is_free(s);
+}
+
 static bool
 is_stopped(pid_t pid)
 {
