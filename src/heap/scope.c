@@ -42,8 +42,9 @@ struct troupe_scope {
     uint32_t entries[FIRST_ENTRIES];
 };
 
+/* `self` is the calling process, as in struct troupe__place. */
 static struct troupe_scope *
-check(const troupe_scope *scope, struct troupe__thread *self, int *ret_error)
+check_owner(const troupe_scope *scope, uint64_t self, int *ret_error)
 {
     struct troupe_scope *s = NULL;
 
@@ -53,24 +54,34 @@ check(const troupe_scope *scope, struct troupe__thread *self, int *ret_error)
         *ret_error = -EINVAL;
         return NULL;
     }
-    if (s->member != self->member ||
-        s->generation != self->slot->member_generation) {
+    if (((uint64_t)s->generation << 32 | s->member) != self) {
         *ret_error = -EXDEV;
         return NULL;
     }
     return s;
 }
 
+static struct troupe_scope *
+check(const troupe_scope *scope, const struct troupe__thread *self,
+      int *ret_error)
+{
+    return check_owner(
+        scope, (uint64_t)self->slot->member_generation << 32 | self->member,
+        ret_error);
+}
+
 struct troupe_scope *
 troupe__scope_of(uint32_t owner)
 {
-    struct troupe__thread *self = troupe__thread_self;
+    /* The process is asked, not the thread: this may be its first call. */
+    const struct troupe__place *place = troupe__place_peek();
+    uint64_t self = place == NULL ? 0 : troupe__load_acquire(&place->self);
     uint64_t offset = (uint64_t)(owner & TROUPE__OWNER_VALUE)
                       << TROUPE__UNIT_SHIFT;
     int error;
 
-    return self->tag == 0 ? NULL
-                          : check(troupe__family_at(offset), self, &error);
+    return self == 0 ? NULL
+                     : check_owner(troupe__family_at(offset), self, &error);
 }
 
 int

@@ -267,6 +267,29 @@ TEST(scope_of_another_process_is_refused)
     CHECK_RC(troupe_scope_free(s->scope), 0);
 }
 
+/* A thread that has not called the library before. */
+static void *
+free_the_processs(void *argument)
+{
+    struct shared *s = argument;
+
+    CHECK_GE(troupe_usable_size(s->blocks[1]), 1u);
+    CHECK_RC(troupe_free(s->blocks[1]), 0);
+    CHECK_EQ(troupe_usable_size(s->blocks[1]), 0u);
+    return NULL;
+}
+
+TEST(scope_block_is_freed_by_the_first_call_of_a_thread)
+{
+    struct shared *s = unit_shared(sizeof(*s));
+    pthread_t thread;
+
+    fill_scope(s);
+    CHECK_EQ(pthread_create(&thread, NULL, free_the_processs, s), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_RC(troupe_scope_free(s->scope), 0);
+}
+
 TEST(scope_of_nothing_and_of_what_is_none)
 {
     troupe_scope *none[3];
