@@ -194,13 +194,24 @@ troupe__directory_unlock(struct troupe__thread *self)
 }
 
 bool
+troupe__directory_locked(const struct troupe__thread *self)
+{
+    uint64_t word =
+        troupe__load_relaxed(&troupe__family.heap->directory_lock.word);
+
+    return (word & ~TROUPE__WAITERS) == self->tag;
+}
+
+bool
 troupe__object_claim(struct troupe__thread *self, void *object)
 {
     uint32_t mine = troupe__owner_held(self->slot);
     uint32_t *held = troupe__block_held_entry(self, object);
     uint32_t owner = troupe__block_owner(object);
 
-    if (owner == 0)
+    /* What another thread has claimed is its own to free, or its recovery's;
+     * and memory in any other hands is no object any more. */
+    if (owner != TROUPE__OWNER_LIBRARY && owner != mine)
         return false;
     /* Without room in the list a death before the end leaks the block. */
     if (held != NULL)

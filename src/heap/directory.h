@@ -25,8 +25,8 @@ void *troupe__object_new(struct troupe__thread *self, enum troupe__kind kind,
 int troupe__object_publish(struct troupe__thread *self, void *address);
 
 /* Makes the object the calling thread's: from here on it dies with it. The first
- * half of freeing it, for kinds that hold something. False: it is no object any
- * more. */
+ * half of freeing it, for kinds that hold something. May be repeated. False: it
+ * is no object any more, or another thread frees it. */
 bool troupe__object_claim(struct troupe__thread *self, void *object);
 
 /* Takes the object out of the directory and frees it. For kinds that walkers
@@ -40,6 +40,9 @@ void troupe__object_free(struct troupe__thread *self, void *address);
  */
 bool troupe__directory_lock(struct troupe__thread *self);
 void troupe__directory_unlock(struct troupe__thread *self);
+
+/* Whether the calling thread holds it. */
+bool troupe__directory_locked(const struct troupe__thread *self);
 
 /* The object of this kind at an address that a user gave; NULL when there is
  * none: not 64-byte aligned, outside the arena, or without the right magic,

@@ -295,8 +295,8 @@ troupe__queue_empty_out(struct troupe__thread *self, troupe_queue *queue)
         at = found.next;
     }
     troupe__queue_parties_free(self, queue);
-    troupe__doorbell_free(self, &queue->side[TROUPE_QUEUE_GET].pollers);
-    troupe__doorbell_free(self, &queue->side[TROUPE_QUEUE_PUT].pollers);
+    troupe__doorbell_empty(self, &queue->side[TROUPE_QUEUE_GET].pollers);
+    troupe__doorbell_empty(self, &queue->side[TROUPE_QUEUE_PUT].pollers);
 }
 
 void
@@ -311,6 +311,8 @@ troupe_queue_free(troupe_queue *queue)
     self = troupe__thread_enter(&error);
     if (self == NULL)
         return;
+    troupe__doorbell_close(self, &queue->side[TROUPE_QUEUE_GET].pollers);
+    troupe__doorbell_close(self, &queue->side[TROUPE_QUEUE_PUT].pollers);
     /* Without the lock (its holder was stopped) the last resort is to go on:
      * the memory stays mapped, and recovery touches it only where it finds the
      * dead thread's tag. */

@@ -131,7 +131,7 @@ troupe__doorbell_sender(void)
     return troupe__load_acquire(&sender) - 1;
 }
 
-/* Takes a cell from a member that has died. */
+/* Gives up a member's cell: its own, or that of one that has died. */
 static void
 cell_clear(struct poller *cell, uint64_t member)
 {
@@ -268,7 +268,7 @@ bell_drop(struct bell **link)
     struct bell *bell = *link;
 
     if (cell_stands(bell))
-        troupe__store_release(&bell->cell->member, UINT64_C(0));
+        cell_clear(bell->cell, polling.self);
     *link = bell->next;
     bell_close(bell);
 }
@@ -498,7 +498,11 @@ joined(void)
     }
 }
 
-/* Takes a free cell for this member, in a new table if need be. */
+/*
+ * Takes a free cell for this member, in a new table if need be. A table that
+ * came second at the end of the list goes behind the one that was first: who
+ * walks the directory may be looking at it already.
+ */
 static struct poller *
 cell_new(struct troupe__thread *self, uint64_t *home)
 {
@@ -525,15 +529,13 @@ cell_new(struct troupe__thread *self, uint64_t *home)
             /* Before the word names it: a table whose word does not is freed
              * by the recovery of its maker. */
             troupe__store_release(&fresh->home, (uint64_t)(uintptr_t)link);
-            if (troupe__cas_seq_cst(link, &offset,
-                                    troupe__family_offset(fresh))) {
-                table = fresh;
-                fresh = NULL;
-            } else {
+            if (!troupe__cas_seq_cst(link, &offset,
+                                     troupe__family_offset(fresh)))
                 continue;
-            }
+            table = fresh;
+            fresh = NULL;
         }
-        for (i = 0; i < POLLERS; i++) {
+        for (i = 0; i < POLLERS && fresh == NULL; i++) {
             struct poller *cell = &table->cells[i];
             uint64_t member = troupe__load_acquire(&cell->member);
 
@@ -542,8 +544,6 @@ cell_new(struct troupe__thread *self, uint64_t *home)
             if (!troupe__cas_seq_cst(&cell->member, &member, mine))
                 continue;
             troupe__store_seq_cst(&cell->armed, 0u);
-            if (fresh != NULL)
-                troupe__object_free(self, fresh);
             return cell;
         }
         link = &table->next;
@@ -678,18 +678,92 @@ troupe__doorbell_close(struct troupe__thread *self, uint64_t *home)
     (void)pthread_mutex_unlock(&polling.lock);
 }
 
+/* The word at an address of the heap; NULL for one outside. */
+static const uint64_t *
+heap_word(uint64_t address)
+{
+    const uint64_t *word = troupe__family_at(address - troupe__family.base);
+
+    return troupe_heap_contains(word, sizeof(*word)) ? word : NULL;
+}
+
+/* The table that a word names. One that was freed with its thread, whose memory
+ * another word's table has now, is not. */
+static struct pollers *
+table_of(const uint64_t *link)
+{
+    struct pollers *table = table_at(troupe__load_acquire(link));
+
+    return table != NULL && troupe__load_acquire(&table->home) ==
+                                (uint64_t)(uintptr_t)link
+               ? table
+               : NULL;
+}
+
+/* From the end: killed in between, what is left is a list. */
+static void
+tables_free(struct troupe__thread *self, uint64_t *home)
+{
+    struct pollers *table;
+    struct pollers *next;
+    uint64_t *link;
+    bool claimed;
+
+    while ((table = table_of(home)) != NULL) {
+        for (link = home; (next = table_of(&table->next)) != NULL; table = next)
+            link = &table->next;
+        /* False: a thread died in freeing it, and its recovery goes on. */
+        claimed = troupe__object_claim(self, table);
+        troupe__store_release(link, UINT64_C(0));
+        if (claimed)
+            troupe__object_free(self, table);
+    }
+}
+
+/* Without the lock, whose holder may stand in one of them: the tables are the
+ * caller's to leave behind, as if it had died in making them. */
+static void
+tables_leave(struct troupe__thread *self, const uint64_t *home)
+{
+    struct pollers *table = table_of(home);
+
+    while (table != NULL) {
+        struct pollers *next = table_of(&table->next);
+
+        troupe__store_release(&table->object.creator, self->tag);
+        troupe__store_release(&table->home, UINT64_C(0));
+        table = next;
+    }
+}
+
+void
+troupe__doorbell_empty(struct troupe__thread *self, uint64_t *home)
+{
+    const struct pollers *table = table_of(home);
+
+    /* The copy of an event in private memory, after a fork: not its own. */
+    if (table != NULL && (heap_word((uint64_t)(uintptr_t)home) != NULL ||
+                          table->member == self_word(self))) {
+        if (troupe__directory_locked(self))
+            tables_free(self, home);
+        else
+            tables_leave(self, home);
+    }
+    troupe__store_release(home, UINT64_C(0));
+}
+
 void
 troupe__doorbell_free(struct troupe__thread *self, uint64_t *home)
 {
-    struct pollers *table;
+    bool locked;
 
     troupe__doorbell_close(self, home);
-    while ((table = table_at(troupe__load_acquire(home))) != NULL) {
-        if (!troupe__object_claim(self, table))
-            return;
-        troupe__store_release(home, troupe__load_acquire(&table->next));
-        troupe__object_free(self, table);
-    }
+    if (troupe__load_acquire(home) == 0)
+        return;
+    locked = troupe__directory_lock(self);
+    troupe__doorbell_empty(self, home);
+    if (locked)
+        troupe__directory_unlock(self);
 }
 
 /* Recovery. */
@@ -699,15 +773,6 @@ struct dead {
     uint64_t tag;
     uint64_t member;
 };
-
-/* The word at an address of the heap; NULL for one outside. */
-static const uint64_t *
-heap_word(uint64_t address)
-{
-    const uint64_t *word = troupe__family_at(address - troupe__family.base);
-
-    return troupe_heap_contains(word, sizeof(*word)) ? word : NULL;
-}
 
 /* A table that its word does not name, made by a thread that is gone. */
 static void

@@ -66,8 +66,13 @@ void troupe__doorbell_again(struct troupe__thread *self, uint64_t *home);
 void troupe__doorbell_close(struct troupe__thread *self, uint64_t *home);
 
 /* The object ends: the descriptor of this member and the tables go. Nobody uses
- * the object. May be repeated after a death inside. */
+ * the object. May be repeated after a death inside. Takes the directory's lock,
+ * for recovery walks and changes the tables under it. */
 void troupe__doorbell_free(struct troupe__thread *self, uint64_t *home);
+
+/* The same without the descriptor, for who holds the directory's lock. If it
+ * could not be had the tables stay, and go with the calling thread. */
+void troupe__doorbell_empty(struct troupe__thread *self, uint64_t *home);
 
 /* For tests: the descriptor that this process keeps to ring others; -1. */
 int troupe__doorbell_sender(void);

@@ -55,7 +55,10 @@ troupe_event_fini(troupe_event *event)
 
     if (event == NULL)
         return;
-    if (event->pollers_ != 0) {
+    /* A descriptor of this member stays also when another one ended the
+     * event. */
+    if (event->pollers_ != 0 ||
+        troupe__load_relaxed(&troupe__doorbell_count) != 0) {
         self = troupe__thread_enter(&error);
         if (self != NULL)
             troupe__doorbell_free(self, &event->pollers_);

@@ -467,3 +467,28 @@ TEST(event_fileno_works_in_private_memory)
     CHECK(!is_open(fd));
     keep_sender();
 }
+
+/* A fork copies what is in private memory: the child's end of it is not the
+ * parent's. */
+TEST(event_fileno_in_private_memory_outlives_the_copy_of_a_child)
+{
+    troupe_event event = {0};
+    int fd = -1;
+    pid_t pid;
+
+    CHECK_RC(troupe_event_fileno(&event, &fd), 0);
+    CHECK_RC(troupe_event_wait(&event, TROUPE_NOW), -ETIMEDOUT);
+    pid = fork();
+    if (pid == 0) {
+        troupe_event_fini(&event);
+        _exit(0);
+    }
+    reap(pid);
+    while (readable(fd)) /* of the child's end */
+        CHECK_RC(troupe_event_wait(&event, TROUPE_NOW), -ETIMEDOUT);
+    CHECK_RC(troupe_event_set(&event), 0);
+    CHECK(readable(fd));
+    troupe_event_fini(&event);
+    CHECK(!is_open(fd));
+    keep_sender();
+}
