@@ -11,6 +11,7 @@
 #   # file: src/...
 #   # scenario: what --scenario selects
 #   # expect: hang, corruption, loss or duplicate
+#   # points: at most so many of a scenario, 0 for all; 40 if it is not said
 set -eu
 cd "$(dirname "$0")/../.."
 top=$PWD
@@ -54,6 +55,7 @@ try_mutant() {
     what=$(field what "$script")
     expect=$(field expect "$script")
     scenario=$(field scenario "$script")
+    points=$(field points "$script")
     cp "$copy/$file" "$copy/original"
     sed -i -f "$script" "$copy/$file"
     if cmp -s "$copy/$file" "$copy/original"; then
@@ -63,8 +65,8 @@ try_mutant() {
         tail -n 20 "$copy/log"
     else
         status=0
-        "$engine" --stop-at-first --sample 40 --deadline 10 --scenario "$scenario" \
-            >"$copy/out" 2>&1 || status=$?
+        "$engine" --stop-at-first --sample "${points:-40}" --deadline 10 \
+            --scenario "$scenario" >"$copy/out" 2>&1 || status=$?
         count=$(sed -n "s/^kill points:.*, ${expect}[a-z]*: \([0-9]*\).*/\1/p" \
             "$copy/out")
         if [ "$status" -eq 0 ] || [ "${count:-0}" -eq 0 ]; then

@@ -3,8 +3,10 @@
 
 TEST_TIMEOUT(some_kill_points_of_every_operation_hurt_nobody, 600)
 {
+    /* With the library, every function of it must be covered. */
     char *arguments[] = {(char[]){"crash-engine"}, (char[]){"--bounded"},
-                         (char[]){"--quiet"}, NULL};
+                         (char[]){"--quiet"},      (char[]){"--library"},
+                         (char[]){CRASH_LIBRARY},  NULL};
 
     run_beside("crash-engine", arguments);
 }

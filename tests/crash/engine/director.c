@@ -122,7 +122,8 @@ static void
 perform(const struct plan *plan, const struct crash_exempt *exempt)
 {
     /* Comparing memory after each step takes its time. */
-    bool stepped = plan->slowly || plan->mode == PLAN_SECOND_PROFILE;
+    bool stepped = plan->slowly || plan->mode == PLAN_PROFILE ||
+                   plan->mode == PLAN_SECOND_PROFILE;
     int64_t patience = plan->deadline + (stepped ? 60 : 0);
     int64_t end = now_ms() + patience * 1000;
     bool ended = false;

@@ -59,6 +59,7 @@ struct profile {
     uint64_t path;            /* of its distinct points, in their order */
     bool entered[MAX_COVERS]; /* each exported function it claims */
     bool wrote;               /* shared memory or robust list changed */
+    bool arrived;             /* it stands at the point it was sent to */
 };
 
 /* ---- what the director asks a stage to do ---- */

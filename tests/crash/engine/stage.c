@@ -278,7 +278,7 @@ go_to(const struct plan *plan, struct tracee *tracee,
     if (last->pc != point->pc || last->hit != point->hit ||
         last->naps != point->naps || last->kind != point->kind)
         atomic_store(&control->replaced, 1);
-    return !own.overflow;
+    return own.arrived || own.complete;
 }
 
 static void

@@ -126,7 +126,9 @@ process_asleep(pid_t pid)
     /* A kernel without this file: the state alone must do. */
     if (read_file(path, text, sizeof(text)) <= 0)
         return errno == ENOENT;
-    return waits_for_others(strtol(text, NULL, 10));
+    /* "running": it has woken up since. */
+    return text[0] >= '0' && text[0] <= '9' &&
+           waits_for_others(strtol(text, NULL, 10));
 }
 
 void
@@ -417,6 +419,7 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
         add_point(profile, &since, tracee->pc, sub,
                   call ? POINT_SYSCALL : POINT_STEP, changed || call);
     }
+    profile->arrived = arrived(profile, until);
     shared_end();
 }
 

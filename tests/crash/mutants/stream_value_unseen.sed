@@ -4,4 +4,5 @@
 # file: src/pool/imap.c
 # scenario: troupe_task_return/a value
 # expect: loss
+# points: 0
 s/^    if (slot->block != 0 \&\& troupe__block_owner(troupe__block_at($/    if (false \&\& troupe__block_owner(troupe__block_at(/

@@ -2,7 +2,9 @@
 #include "common.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,9 +14,11 @@ enum {
     MAX_CLASSES = 64,
     KEPT = 6,
     LARGEST = 8192,
+    /* A class in slabs of few pages, and how many are in one. */
+    FILLER = 112,
+    FILLER_SLAB = 140,
     LIMIT = 2048 * 1024,
-    PAGE = 4096,
-    WORD_COUNTED = CRASH_WORDS - 1
+    PAGE = 4096
 };
 
 static struct crash_scenario added[MAX_SCENARIOS];
@@ -71,11 +75,17 @@ family_memory(size_t size)
 
 /* ---- counting blocks ---- */
 
+/* How many blocks of a size there are room for. */
+struct room {
+    size_t size;
+    unsigned count;
+};
+
 static unsigned char *kept[KEPT];
-static unsigned counted;
 static size_t counted_size = COUNTED_SIZE;
-static size_t classes[MAX_CLASSES];
-static unsigned class_count;
+/* The size that is counted, the filler, then those of all classes. */
+static struct room before[2 + MAX_CLASSES];
+static unsigned rooms = 2;
 
 void
 counted_class(size_t size)
@@ -105,25 +115,30 @@ has_pattern(const void *block, size_t size, unsigned char pattern)
     return true;
 }
 
-/* Allocates until nothing is left, first of the size that is counted, then of
- * each class in what its slabs still have; all blocks distinct. Frees them
- * again. */
-static unsigned
-count_blocks(void)
+/*
+ * Allocates until nothing is left, and frees it again; all blocks distinct.
+ * First of the size that is counted, which takes the pages; then of the filler,
+ * which takes what pages are left between them; then of each class what its
+ * slabs still have.
+ */
+static void
+count_blocks(struct room *room)
 {
     static unsigned *blocks[MAX_COUNTED];
     static size_t sizes[MAX_COUNTED];
-    unsigned count = 0, class, i;
+    unsigned count = 0, i;
 
-    for (class = 0; class <= class_count && count < MAX_COUNTED; class ++) {
-        size_t size = class == 0 ? counted_size : classes[class - 1];
+    for (i = 0; i < rooms; i++) {
+        size_t size = room[i].size;
         unsigned *block;
 
+        room[i].count = 0;
         while (count < MAX_COUNTED && (block = troupe_alloc(size)) != NULL) {
             block[0] = count;
             block[size / sizeof(*block) - 1] = ~count;
             sizes[count] = size;
             blocks[count++] = block;
+            room[i].count++;
         }
     }
     CRASH_REQUIRE(count < MAX_COUNTED, CRASH_CORRUPTION, "too many to count");
@@ -134,7 +149,6 @@ count_blocks(void)
         CRASH_REQUIRE(troupe_free(blocks[i]) == 0, CRASH_CORRUPTION,
                       "a block cannot be freed");
     }
-    return count;
 }
 
 void
@@ -160,43 +174,52 @@ first_blocks(void)
     }
     /* A class keeps its last slab, so every class gets its own before the
      * counting, and no block of any of them is lost unseen. */
-    for (class_count = 0; size <= LARGEST && class_count < MAX_CLASSES;) {
+    for (rooms = 2; size <= LARGEST && rooms < 2 + MAX_CLASSES; rooms++) {
         void *block = troupe_alloc(size);
 
         CRASH_REQUIRE(block != NULL, CRASH_CORRUPTION,
                       "the first block of a class");
-        classes[class_count++] = troupe_usable_size(block);
+        before[rooms].size = troupe_usable_size(block);
         size = troupe_usable_size(block) + 1;
         CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
                       "the first block of a class");
     }
+    before[0].size = counted_size;
+    before[1].size = FILLER;
 }
 
 void
 counted_heap(void)
 {
     first_blocks();
-    counted = count_blocks();
-    CRASH_REQUIRE(counted > 20, CRASH_CORRUPTION, "only %u blocks", counted);
+    count_blocks(before);
+    CRASH_REQUIRE(before[0].count > 20, CRASH_CORRUPTION, "only %u blocks",
+                  before[0].count);
 }
 
 /* Counting makes a heap grow to its limit, so it is done in a child's own. */
 void
 growing_heap(void)
 {
-    pid_t pid = fork();
+    struct room *shared = mmap(NULL, sizeof(before), PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t pid;
 
+    CRASH_REQUIRE(shared != MAP_FAILED, CRASH_CORRUPTION, "mmap: %d", errno);
+    pid = fork();
     CRASH_REQUIRE(pid >= 0, CRASH_CORRUPTION, "fork: %d", errno);
     if (pid == 0) {
         counted_heap();
-        atomic_store(crash_word(WORD_COUNTED), counted);
+        memcpy(shared, before, sizeof(before));
         _exit(0);
     }
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
     first_blocks();
-    counted = (unsigned)atomic_load(crash_word(WORD_COUNTED));
-    CRASH_REQUIRE(counted > 20, CRASH_CORRUPTION, "only %u blocks", counted);
+    memcpy(before, shared, sizeof(before));
+    munmap(shared, sizeof(before));
+    CRASH_REQUIRE(before[0].count > 20, CRASH_CORRUPTION, "only %u blocks",
+                  before[0].count);
 }
 
 bool
@@ -221,7 +244,9 @@ void
 counted_check(unsigned hands)
 {
     troupe_heap_info info = {.size = sizeof(info)};
-    unsigned now, i;
+    struct room now[2 + MAX_CLASSES];
+    char which[120] = "";
+    unsigned lost = 0, i;
 
     /* Settles what the dead left. */
     CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
@@ -231,13 +256,33 @@ counted_check(unsigned hands)
     for (i = 0; i < KEPT; i++)
         if (!has_pattern(kept[i], COUNTED_SIZE, (unsigned char)(0xa0 + i)))
             crash_fail(CRASH_CORRUPTION, "a live block was overwritten");
-    now = count_blocks();
-    if (now > counted)
-        crash_fail(CRASH_DUPLICATE, "%u blocks where there were %u", now,
-                   counted);
-    if (now + hands < counted)
-        crash_fail(CRASH_LOSS, "%u blocks lost of %u, %u was allowed",
-                   counted - now, counted, hands);
+    memcpy(now, before, sizeof(now));
+    count_blocks(now);
+    for (i = 0; i < rooms; i++) {
+        unsigned had = before[i].count, has = now[i].count, less;
+        size_t used = strlen(which);
+
+        /* Pages that are left elsewhere now give the filler a slab more or
+         * less; the size that is counted misses those that are lost. */
+        if (i == 1) {
+            had %= FILLER_SLAB;
+            has %= FILLER_SLAB;
+            less = (had + FILLER_SLAB - has) % FILLER_SLAB;
+        } else {
+            if (has > had)
+                crash_fail(CRASH_DUPLICATE,
+                           "%u blocks of %zu bytes where there were %u", has,
+                           now[i].size, had);
+            less = had > has ? had - has : 0;
+        }
+        lost += less;
+        if (less != 0)
+            snprintf(which + used, sizeof(which) - used, ", %u of %zu bytes",
+                     less, now[i].size);
+    }
+    if (lost > hands)
+        crash_fail(CRASH_LOSS, "%u blocks lost%s; %u was allowed", lost, which,
+                   hands);
 }
 
 void

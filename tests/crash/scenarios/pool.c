@@ -20,7 +20,7 @@ enum { ITEMS = 6 };
 static troupe_pool *pool;
 static troupe_imap *stream;
 
-enum { WORD_STATUS, WORD_STEPPED, GATE_IN_TASK = 5 };
+enum { WORD_STATUS, WORD_STEPPED, GATE_IN_TASK = 5, GATE_LEAVE_TASK };
 
 static void setup(void);
 
@@ -76,7 +76,7 @@ check_alone(void)
 }
 
 static void
-check_status(void)
+check_hands(unsigned hands)
 {
     int status = (int)atomic_load(crash_word(WORD_STATUS));
 
@@ -84,7 +84,20 @@ check_status(void)
         crash_fail(CRASH_CORRUPTION, "the victim's call: %s",
                    troupe_error_name(status));
     check_alone();
-    counted_check(0);
+    counted_check(hands);
+}
+
+static void
+check_status(void)
+{
+    check_hands(0);
+}
+
+/* The same, where the victim may die with a value in its hands. */
+static void
+check_status_with_hands(void)
+{
+    check_hands(crash_completed() ? 0 : 1);
 }
 
 /* ---- the victim is the creator ---- */
@@ -232,7 +245,7 @@ SCENARIO(pool_stream) = {
     .victim = victim_stream,
     .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
-    .check = check_status,
+    .check = check_status_with_hands,
 };
 
 static void
@@ -309,6 +322,67 @@ prepare_busy(void)
                   troupe_error_name(status));
     crash_gate_wait(GATE_IN_TASK);
 }
+
+/* Ends when it is told to. */
+static int
+task_waiting(troupe_task *task, void *context)
+{
+    (void)task;
+    (void)context;
+    crash_gate_open(GATE_IN_TASK);
+    crash_gate_wait(GATE_LEAVE_TASK);
+    return 0;
+}
+
+static void
+prepare_working(void)
+{
+    int status;
+
+    prepare_pool();
+    status = troupe_pool_imap_unordered(&stream, pool, task_waiting, one_item,
+                                        &given, NULL);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "imap: %s",
+                  troupe_error_name(status));
+    crash_gate_wait(GATE_IN_TASK);
+}
+
+static void
+victim_join_working(void)
+{
+    troupe_result result;
+    int status = troupe_pool_close(pool);
+
+    /* It waits for who still works, */
+    if (status == 0 && troupe_pool_join(pool, TROUPE_NOW) != -ETIMEDOUT)
+        status = -EPROTO;
+    crash_gate_open(GATE_LEAVE_TASK);
+    if (status == 0)
+        status = troupe_imap_next(stream, &result, TROUPE_FOREVER);
+    if (status == 0)
+        status = troupe_imap_free(stream);
+    if (status == 0)
+        status = troupe_pool_join(pool, TROUPE_FOREVER);
+    /* until it is gone. */
+    if (status == 0 && (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD))
+        status = -EPROTO;
+    if (status == 0)
+        status = troupe_pool_free(pool);
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(pool_join_working) = {
+    .operation = "troupe_pool_join",
+    .state = "a worker is in its task, freed",
+    .covers = COVERS(FUNCTION(troupe_pool_close), FUNCTION(troupe_pool_join),
+                     FUNCTION(troupe_pool_free)),
+    .setup = setup,
+    .prepare = prepare_working,
+    .victim = victim_join_working,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
 
 SCENARIO(pool_terminate_busy) = {
     .operation = "troupe_pool_terminate",
