@@ -16,10 +16,10 @@
 
 /* In the heap: who polls an object. */
 struct poller {
-    uint64_t member; /* generation << 32 | index + 1; 0: a free cell. CAS */
-    uint64_t name;   /* of the bell; 0: not yet */
-    uint32_t armed;
-    uint32_t reserved_;
+    uint64_t member;  /* generation << 32 | index + 1; 0: a free cell. CAS */
+    uint64_t name;    /* of the bell; 0: not yet */
+    uint32_t armed;   /* which arming it is, to be rung for; 0: none */
+    uint32_t armings; /* the last one, of whoever had the cell; its owner's */
 };
 
 #define POLLERS 36u
@@ -138,6 +138,17 @@ cell_clear(struct poller *cell, uint64_t member)
     (void)troupe__cas_seq_cst(&cell->member, &member, UINT64_C(0));
 }
 
+/* Whether a ring that ended so is all that this arming needs: the bell was rung,
+ * or is gone with its member. One that lives and cannot be reached from here, or
+ * not now, may be reached by the next one that changes the object. */
+static bool
+ring_served(int status, const struct poller *cell)
+{
+    return status == 0 || (status == -ECONNREFUSED &&
+                           troupe__member_dead(word_member(
+                               troupe__load_acquire(&cell->member))));
+}
+
 /* Async-signal-safe: leaves errno alone, and leaves the cells of the dead to
  * recovery and to who needs a cell. Such a cell is rung once at most, for ringing
  * disarms it. */
@@ -151,13 +162,19 @@ troupe__doorbell_ring(const uint64_t *home)
     for (; table != NULL; table = table_at(troupe__load_acquire(&table->next)))
         for (i = 0; i < POLLERS; i++) {
             struct poller *cell = &table->cells[i];
+            uint32_t armed;
 
-            if (troupe__load_acquire(&cell->member) == 0 ||
-                troupe__load_seq_cst(&cell->armed) == 0 ||
-                troupe__exchange_seq_cst(&cell->armed, 0u) == 0)
+            if (troupe__load_acquire(&cell->member) == 0)
                 continue;
-            /* Killed here: the poller watches us. */
-            (void)ring(troupe__load_acquire(&cell->name));
+            armed = troupe__load_seq_cst(&cell->armed);
+            /* Only what has been rung is disarmed, and only the arming that it
+             * was rung for: who cannot ring, or is stopped or killed on the way,
+             * leaves it to the others, and the poller may have looked and armed
+             * anew meanwhile. Killed before the ring, with nobody else to come:
+             * the poller watches us. */
+            if (armed != 0 &&
+                ring_served(ring(troupe__load_acquire(&cell->name)), cell))
+                (void)troupe__cas_seq_cst(&cell->armed, &armed, 0u);
         }
     errno = saved;
 }
@@ -618,6 +635,16 @@ troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
     return status;
 }
 
+/* With a number that no arming of the cell had, whoever it belonged to. */
+static void
+cell_arm(struct poller *cell)
+{
+    if (++cell->armings == 0)
+        cell->armings = 1;
+    /* seq_cst: before the look that follows. */
+    troupe__store_seq_cst(&cell->armed, cell->armings);
+}
+
 bool
 troupe__doorbell_rest(struct troupe__thread *self, uint64_t *home)
 {
@@ -634,8 +661,7 @@ troupe__doorbell_rest(struct troupe__thread *self, uint64_t *home)
         if (happened)
             bells_ring();
         (void)troupe__bell_drain((*link)->socket);
-        /* seq_cst: before the look that follows. */
-        troupe__store_seq_cst(&(*link)->cell->armed, 1u);
+        cell_arm((*link)->cell);
     }
     (void)pthread_mutex_unlock(&polling.lock);
     /* What the dead leave to be given back is there for the look. */

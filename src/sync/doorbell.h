@@ -13,10 +13,11 @@
  *     finds nothing:
  *       silences the bell, arms its cell
  *       looks once more                    change the object
- *                                          load the cell: armed? disarm, ring
+ *                                          load the cell: armed? ring, disarm
  *
  * That is the Dekker pattern of sync/eventword.h, with the cell in the place of
- * bit 0. docs/design/doorbells.md says how deaths are covered.
+ * bit 0. Each arming has a number, and who has rung disarms that one.
+ * docs/design/doorbells.md says how deaths are covered.
  */
 #ifndef TROUPE_SRC_SYNC_DOORBELL_H
 #define TROUPE_SRC_SYNC_DOORBELL_H

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -260,6 +261,45 @@ TEST(queue_fileno_tells_of_the_last_producers_death)
         await(fd);
     reap(pid);
     troupe_queue_free(queue);
+    keep_sender();
+}
+
+/* What one producer cannot tell is left to the next. */
+TEST(queue_fileno_is_rung_by_who_can)
+{
+    troupe_queue *queue = queue_new(0);
+    troupe_event *events = troupe_calloc(4, sizeof(*events));
+    pid_t pid;
+    int fd;
+
+    CHECK(events != NULL);
+    /* Before there is a socket to inherit. */
+    pid = fork();
+    if (pid == 0) {
+        struct rlimit none = {0, 0};
+
+        CHECK_RC(troupe_event_wait(&events[0], TROUPE_NOW), -ETIMEDOUT);
+        CHECK_RC(troupe_event_set(&events[1]), 0);
+        CHECK_RC(troupe_event_wait(&events[0], TROUPE_FOREVER), 0);
+        CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+        CHECK_RC(put_now(queue), 0);
+        CHECK_RC(troupe_event_set(&events[2]), 0);
+        CHECK_RC(troupe_event_wait(&events[3], TROUPE_FOREVER), 0);
+        _exit(0);
+    }
+    CHECK_RC(troupe_event_wait(&events[1], TROUPE_FOREVER), 0);
+    fd = fileno_of(queue, TROUPE_QUEUE_GET);
+    CHECK_RC(get_now(queue), -EAGAIN);
+    CHECK_RC(troupe_event_set(&events[0]), 0);
+    CHECK_RC(troupe_event_wait(&events[2], TROUPE_FOREVER), 0);
+    CHECK_RC(put_now(queue), 0);
+    CHECK(readable(fd));
+    CHECK_RC(get_now(queue), 0);
+    CHECK_RC(get_now(queue), 0);
+    CHECK_RC(troupe_event_set(&events[3]), 0);
+    reap(pid);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(events), 0);
     keep_sender();
 }
 

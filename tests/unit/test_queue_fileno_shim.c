@@ -129,6 +129,97 @@ TEST(queue_fileno_tells_what_a_killed_producer_could_not)
     keep_sender();
 }
 
+static bool ringing;
+static unsigned stop_at;
+
+static int
+at_ring(const char *call)
+{
+    if (strcmp(call, "sendto") == 0) {
+        ringing = true;
+        if (stop_at == 0)
+            (void)kill(getpid(), SIGSTOP);
+    }
+    return 0;
+}
+
+static void
+behind_ring(const volatile void *address)
+{
+    (void)address;
+    if (!ringing || stop_at == 0)
+        return;
+    ringing = false;
+    (void)kill(getpid(), SIGSTOP);
+}
+
+/* A producer is stopped just before, or just behind its ring: that keeps nobody
+ * else from telling, neither while it is stopped nor when it goes on. */
+TEST(queue_fileno_does_without_a_stopped_ringer)
+{
+    troupe_event *events = troupe_calloc(2, sizeof(*events));
+    troupe_queue *queue;
+    int status;
+    pid_t pid;
+    int fd;
+
+    CHECK(events != NULL);
+    for (stop_at = 0; stop_at < 2; stop_at++) {
+        CHECK_RC(troupe_event_clear(&events[0]), 0);
+        CHECK_RC(troupe_event_clear(&events[1]), 0);
+        CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+        CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), 0);
+        CHECK_RC(get_now(queue), -EAGAIN);
+        CHECK(!readable(fd));
+        pid = fork();
+        if (pid == 0) {
+            /* Joins, and has the socket to ring from. */
+            CHECK_RC(troupe_event_wait(&events[1], TROUPE_NOW), -ETIMEDOUT);
+            CHECK_RC(troupe_event_wait(&events[0], TROUPE_FOREVER), 0);
+            troupe__shim_fault = at_ring;
+            troupe__shim_atomic_hook = behind_ring;
+            status = troupe_queue_put(queue, "x", 1, TROUPE_NOW);
+            troupe__shim_atomic_hook = NULL;
+            troupe__shim_fault = NULL;
+            CHECK_RC(status, 0);
+            CHECK_RC(troupe_event_set(&events[0]), 0);
+            CHECK_RC(troupe_event_wait(&events[1], TROUPE_FOREVER), 0);
+            _exit(0);
+        }
+        /* The child's joining is told first. */
+        await(fd);
+        CHECK_RC(get_now(queue), -EAGAIN);
+        while (readable(fd))
+            CHECK_RC(get_now(queue), -EAGAIN);
+        CHECK_RC(troupe_event_set(&events[0]), 0);
+        CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+        CHECK(WIFSTOPPED(status));
+        CHECK_EQ(readable(fd), stop_at == 1);
+        CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_NOW), 0);
+        CHECK(readable(fd));
+        CHECK_RC(get_now(queue), 0);
+        CHECK_RC(get_now(queue), 0);
+        CHECK_RC(get_now(queue), -EAGAIN);
+        CHECK(!readable(fd));
+        CHECK_RC(troupe_event_clear(&events[0]), 0);
+        CHECK_EQ(kill(pid, SIGCONT), 0);
+        CHECK_RC(troupe_event_wait(&events[0], TROUPE_FOREVER), 0);
+        if (stop_at == 1)
+            CHECK(!readable(fd));
+        CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_NOW), 0);
+        CHECK(readable(fd));
+        CHECK_RC(get_now(queue), 0);
+        CHECK_RC(get_now(queue), -EAGAIN);
+        CHECK_RC(troupe_event_set(&events[1]), 0);
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK(WIFEXITED(status));
+        CHECK_EQ(WEXITSTATUS(status), 0);
+        troupe_queue_free(queue);
+    }
+    CHECK_RC(troupe_free(events), 0);
+    keep_sender();
+}
+
 TEST(queue_fileno_ticks_where_members_cannot_be_watched)
 {
     killed_before_the_ring(false, no_watch);
