@@ -149,6 +149,9 @@ enum troupe__party {
     TROUPE__PARTY_CONSUMER_LEFT = 5
 };
 
+/* In the place of a consumer's tag, and none: look who there is. */
+#define TROUPE__QUEUE_LOOK UINT64_C(1)
+
 #define TROUPE__PARTIES 23u
 
 struct troupe__parties {
@@ -172,7 +175,11 @@ struct troupe_queue {
     uint32_t bounded_items; /* whether max_items was given */
     uint64_t max_bytes;     /* as given, for information; likewise: */
     uint64_t small_bytes;
-    uint64_t reserved2_[2];
+    /* For producers: a thread of a declared consumer, for as long as it lives
+     * there is one; or TROUPE__QUEUE_LOOK; 0: none is declared. Under
+     * `party_lock`. */
+    uint64_t consumer;
+    uint64_t reserved2_;
 
     struct troupe__queue_put put;
     struct troupe__queue_get get;

@@ -222,6 +222,14 @@ member_thread(struct troupe__member_ref member)
     return 0;
 }
 
+/* Who puts is to learn of the last consumer's end: whom it looks at. Comes after
+ * what follows from that end, for whoever finds the old one here looks again. */
+static void
+consumer_set(troupe_queue *queue, uint64_t consumer)
+{
+    troupe__store_release(&queue->consumer, consumer);
+}
+
 /* Clears out who has left a side, under the lock; whether that was the end. */
 static void
 side_look(troupe_queue *queue, unsigned side, uint64_t *ret_watch,
@@ -251,14 +259,13 @@ side_look(troupe_queue *queue, unsigned side, uint64_t *ret_watch,
                 *ret_dying = true;
         }
     }
-    if (living) {
-        if (*ret_watch != 0)
-            *ret_dying = false;
-        return;
-    }
-    *ret_dying = false;
-    if (all_came(queue, side))
+    if (!living || *ret_watch != 0)
+        *ret_dying = false;
+    if (!living && all_came(queue, side))
         (void)troupe__fetch_or_seq_cst(&queue->flags, side_gone(side));
+    if (side == TROUPE_QUEUE_GET)
+        consumer_set(queue, living && *ret_watch == 0 ? TROUPE__QUEUE_LOOK
+                                                      : *ret_watch);
 }
 
 static void
@@ -448,6 +455,10 @@ troupe__queue_declare(troupe_queue *queue, int side,
     } else if (find(queue, mine) == NULL) {
         (void)troupe__fetch_or_seq_cst(&queue->flags,
                                        TROUPE__QUEUE_HAS_PARTIES);
+        /* Before the cell: killed in between, a look finds nobody. */
+        if (side == TROUPE_QUEUE_GET &&
+            troupe__load_relaxed(&queue->consumer) == 0)
+            consumer_set(queue, TROUPE__QUEUE_LOOK);
         cell = cell_new(self, queue);
         if (cell == NULL)
             status = -ENOMEM;

@@ -358,6 +358,29 @@ attempt(struct troupe__thread *self, troupe_queue *queue,
     return attempt_inline(self, queue, item, deadline);
 }
 
+static TROUPE__COLD void
+consumers_look(struct troupe__thread *self, troupe_queue *queue)
+{
+    uint64_t consumer = troupe__load_acquire(&queue->consumer);
+    uint64_t watch;
+    bool dying;
+
+    /* TROUPE__QUEUE_LOOK is no tag, and counts as dead. */
+    if (consumer != 0 && troupe__tag_seems_dead(consumer))
+        troupe__queue_parties_look(self, queue, TROUPE_QUEUE_GET, &watch,
+                                   &dying);
+}
+
+/* The last declared consumer may have died, with nobody to say so in the flags
+ * but who puts. Before the side is entered: looking takes a lock of its own. */
+static inline void
+consumers_check(struct troupe__thread *self, troupe_queue *queue)
+{
+    if (TROUPE__UNLIKELY(troupe__load_relaxed(&queue->flags) &
+                         TROUPE__QUEUE_HAS_PARTIES))
+        consumers_look(self, queue);
+}
+
 /* The queue is full: looks whether that stays so. 0: try again; -EAGAIN; or
  * that the consumers have gone. */
 static int
@@ -527,6 +550,7 @@ troupe_queue_put(troupe_queue *queue, const void *data, size_t size,
     self = troupe__thread_enter(&status);
     if (TROUPE__UNLIKELY(self == NULL))
         return status;
+    consumers_check(self, queue);
     if (TROUPE__UNLIKELY(size > TROUPE_QUEUE_SMALL))
         return put_large(self, queue, data, size, deadline);
     item.weight = 1 + troupe__queue_cells(size);
@@ -617,6 +641,7 @@ troupe_queue_put_many(troupe_queue *queue, const struct iovec *items,
     while (done < count) {
         size_t more;
 
+        consumers_check(self, queue);
         status = attempt_many(self, queue, items + done, count - done, &more,
                               deadline);
         if (more > 0) {
@@ -652,6 +677,7 @@ troupe_queue_reserve(troupe_queue *queue, size_t size, void **ret_data)
     status = item_weight(queue, size, &weight);
     if (status < 0)
         return status;
+    consumers_check(self, queue);
     flags = troupe__load_acquire(&queue->flags);
     if (flags & STOP_FLAGS) {
         status = stopped(self, queue, flags);
@@ -702,6 +728,7 @@ troupe_queue_commit(troupe_queue *queue, void *data, size_t size,
     status = item_weight(queue, size, &item.weight);
     if (status < 0)
         return status;
+    consumers_check(self, queue);
     if (size > TROUPE_QUEUE_SMALL) {
         item.block = payload;
         item.cells = 2;

@@ -10,6 +10,7 @@
 
 #include <troupe.h>
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -675,6 +676,97 @@ TEST(queue_producers_learn_that_the_last_consumer_died)
     reap(pid, SIGKILL);
     /* What is there may still be taken. */
     CHECK_EQ(get_number(queue), 1);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+/* With room for its messages too, and without ever having to wait. */
+TEST(queue_put_learns_that_the_last_consumer_died)
+{
+    struct shared *shared = shared_new();
+    pid_t pids[2];
+    unsigned way;
+    unsigned i;
+
+    for (way = 0; way < 4; way++) {
+        troupe_queue *queue = queue_of(NULL);
+        struct iovec item = {&way, 1};
+        size_t count;
+        void *early;
+        void *data;
+
+        for (i = 0; i < 2; i++) {
+            CHECK_RC(troupe_event_clear(&shared->ready), 0);
+            pids[i] = fork();
+            if (pids[i] == 0) {
+                CHECK_RC(troupe_queue_attach_consumer(queue), 0);
+                CHECK_RC(troupe_event_set(&shared->ready), 0);
+                for (;;)
+                    (void)pause();
+            }
+            CHECK_RC(troupe_event_wait(&shared->ready, TROUPE_FOREVER), 0);
+        }
+        CHECK_RC(troupe_queue_reserve(queue, 1, &early), 0);
+        put_number(queue, 1);
+        /* One of the two, in either order, then the other one. */
+        CHECK_EQ(kill(pids[way & 1], SIGKILL), 0);
+        reap(pids[way & 1], SIGKILL);
+        put_number(queue, 2);
+        CHECK_EQ(kill(pids[1 - (way & 1)], SIGKILL), 0);
+        reap(pids[1 - (way & 1)], SIGKILL);
+        if (way == 0)
+            CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_NOW), -EPIPE);
+        else if (way == 1)
+            CHECK_RC(
+                troupe_queue_put_many(queue, &item, 1, &count, TROUPE_FOREVER),
+                -EPIPE);
+        else if (way == 2)
+            CHECK_RC(troupe_queue_reserve(queue, 1, &data), -EPIPE);
+        else
+            CHECK_RC(troupe_queue_commit(queue, early, 1, TROUPE_NOW), -EPIPE);
+        CHECK_RC(troupe_queue_cancel(queue, early), 0);
+        troupe_queue_free(queue);
+    }
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+/* A consumer that has not come to life yet, and one of which another thread
+ * than the one that declared it goes on, are there. */
+static void *
+attach_consumer(void *queue)
+{
+    CHECK_RC(troupe_queue_attach_consumer(queue), 0);
+    return NULL;
+}
+
+TEST(queue_put_counts_on_a_declared_consumer)
+{
+    troupe_queue *queue = queue_of(NULL);
+    struct shared *shared = shared_new();
+    struct troupe__birth birth;
+    pthread_t thread;
+    pid_t pid;
+
+    CHECK_RC(troupe__member_prepare("child", 0, &birth), 0);
+    CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_GET, birth.member), 0);
+    put_number(queue, 1);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe__member_await(&birth), 0);
+        CHECK_RC(troupe__member_adopt(&birth), 0);
+        CHECK_EQ(pthread_create(&thread, NULL, attach_consumer, queue), 0);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        CHECK_RC(troupe_event_set(&shared->ready), 0);
+        for (;;)
+            (void)pause();
+    }
+    put_number(queue, 2);
+    troupe__member_started(birth.member, pid);
+    CHECK_RC(troupe_event_wait(&shared->ready, TROUPE_FOREVER), 0);
+    put_number(queue, 3);
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    reap(pid, SIGKILL);
+    CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_NOW), -EPIPE);
     troupe_queue_free(queue);
     CHECK_RC(troupe_free(shared), 0);
 }
