@@ -127,8 +127,9 @@ troupe__queue_wait_sleep(struct troupe__queue_wait *wait, uint32_t seen)
 bool
 troupe__queue_wait_end(struct troupe__queue_wait *wait)
 {
-    bool others = troupe__eventword_leave(wait->event);
-
+    /* In this order: recovery of a thread whose slot says that it waits leaves
+     * in its stead. Killed in between it stays counted, which costs wake-ups that
+     * find nobody. */
     troupe__wait_end(&wait->wait);
-    return others;
+    return troupe__eventword_leave(wait->event);
 }

@@ -172,3 +172,69 @@ TEST(queue_free_killed_anywhere_leaves_nothing)
     free_killed_everywhere();
     CHECK_EQ(used_bytes(), before);
 }
+
+static const volatile void *own_wait;
+
+/* At one of the steps with which a waiter says that it waits, and that it does
+ * so no more. */
+static void
+die_at_step(const volatile void *address)
+{
+    if ((address == &queue->side[TROUPE_QUEUE_GET].event.sleepers ||
+         address == own_wait) &&
+        atomics_left-- == 0)
+        (void)kill(getpid(), SIGKILL);
+}
+
+/* Whatever a waiter dies at, the others stay counted: who signals relies on
+ * that to leave the mark for them. */
+TEST(queue_counts_waiters_never_too_low)
+{
+    const uint32_t *sleepers;
+    pid_t pids[2];
+    unsigned at;
+    unsigned i;
+    int status = -1;
+
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    sleepers = &queue->side[TROUPE_QUEUE_GET].event.sleepers;
+    for (i = 0; i < 2; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            unsigned char byte;
+            size_t size = 1;
+
+            CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_FOREVER), 0);
+            _exit(0);
+        }
+    }
+    while (troupe__load_acquire(sleepers) < 2)
+        (void)usleep(100);
+    for (at = 0; status != 0; at++) {
+        uint32_t before = troupe__load_acquire(sleepers);
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            unsigned char byte;
+            size_t size = 1;
+
+            CHECK_RC(get_now(), -EAGAIN); /* joins */
+            own_wait = &troupe__thread_self->slot->wait_kind;
+            atomics_left = at;
+            troupe__shim_atomic_hook = die_at_step;
+            CHECK_RC(troupe_queue_get(queue, &byte, &size, troupe_after(0.001)),
+                     -ETIMEDOUT);
+            troupe__shim_atomic_hook = NULL;
+            _exit(0);
+        }
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        (void)troupe__slots_recover();
+        CHECK_GE(troupe__load_acquire(sleepers), before);
+    }
+    CHECK_GE(at, 4);
+    for (i = 0; i < 2; i++)
+        CHECK_RC(put_now(), 0);
+    for (i = 0; i < 2; i++)
+        CHECK_EQ(waitpid(pids[i], NULL, 0), pids[i]);
+    troupe_queue_free(queue);
+}
