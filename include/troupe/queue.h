@@ -276,9 +276,9 @@ TROUPE_API unsigned troupe_queue_attempts(troupe_queue *queue,
                                           const void *data);
 
 /* How many messages there are to get; whether there is none; whether a message
- * of no bytes would find no room. True at some moment during the call. Cannot
- * fail (0, true, false for what is no queue), do not block; async-signal-safe.
- */
+ * of no bytes would find no room, by any of the queue's bounds. True at some
+ * moment during the call. Cannot fail (0, true, false for what is no queue), do
+ * not block; async-signal-safe. */
 TROUPE_API size_t troupe_queue_qsize(const troupe_queue *queue);
 TROUPE_API bool troupe_queue_empty(const troupe_queue *queue);
 TROUPE_API bool troupe_queue_full(const troupe_queue *queue);

@@ -431,20 +431,21 @@ bool
 troupe_queue_full(const troupe_queue *queue)
 {
     uint64_t head;
-    uint64_t again;
-    uint32_t items;
+    uint64_t tail;
     uint32_t weight;
+    uint32_t at;
 
     if (!troupe__queue_valid(queue))
         return false;
     do {
         head = troupe__load_acquire(&queue->get.head);
-        items =
-            troupe__place_between(head, troupe__load_acquire(&queue->put.tail));
+        tail =
+            troupe__queue_tail(queue, troupe__load_acquire(&queue->put.tail));
         weight = weight_in_use(queue);
-        again = troupe__load_acquire(&queue->get.head);
-    } while (again != head);
-    return items >= queue->max_items || weight >= queue->max_weight;
+    } while (troupe__load_acquire(&queue->get.head) != head);
+    return troupe__place_between(head, tail) >= queue->max_items ||
+           weight >= queue->max_weight ||
+           !troupe__queue_ring_fits(queue, head, tail, 1, &at);
 }
 
 /* Counts leased messages; the caller holds the get side. */

@@ -216,6 +216,34 @@ int troupe__queue_visit(struct troupe__thread *self, struct troupe__mutex *lock,
                         uint64_t *ret_dead);
 
 /*
+ * Whether `cells` in one piece are free between a tail and a head, the ring being
+ * empty or not; *ret_at is where they begin. False also when the places are none
+ * of the ring's.
+ */
+static TROUPE__INLINE bool
+troupe__queue_ring_fits(const troupe_queue *queue, uint64_t head, uint64_t tail,
+                        uint32_t cells, uint32_t *ret_at)
+{
+    uint32_t at = troupe__place_position(tail);
+    uint32_t end = troupe__place_position(head);
+    uint32_t ring = queue->cells;
+
+    if (at >= ring)
+        return false;
+    if (at > end || troupe__place_between(head, tail) == 0) {
+        if (cells <= ring - at) {
+            *ret_at = at;
+            return true;
+        }
+        /* The rest becomes padding, the record begins at the start. */
+        *ret_at = 0;
+        return cells <= end;
+    }
+    *ret_at = at;
+    return cells <= end - at;
+}
+
+/*
  * Takes a side as somebody who neither puts nor gets, and repairs it if its
  * owner is dead; to be given back with troupe__mutex_release(). In a queue with
  * a single producer (consumer) that is possible only while that one does not

@@ -76,26 +76,11 @@ fits(const troupe_queue *queue, uint64_t tail, uint32_t queue_weight,
      uint32_t weight, uint32_t cells, uint32_t *ret_at)
 {
     uint64_t seen = troupe__load_relaxed(&queue->put.seen);
-    uint32_t items = troupe__place_between(seen, tail);
-    uint32_t at = troupe__place_position(tail);
-    uint32_t head = troupe__place_position(seen);
-    uint32_t ring = queue->cells;
 
-    if (items >= queue->max_items ||
-        queue_weight + weight - queue->put.seen_weight > queue->max_weight ||
-        at >= ring)
-        return false;
-    if (at > head || items == 0) {
-        if (cells <= ring - at) {
-            *ret_at = at;
-            return true;
-        }
-        /* The rest becomes padding, the record begins at the start. */
-        *ret_at = 0;
-        return cells <= head;
-    }
-    *ret_at = at;
-    return cells <= head - at;
+    return troupe__place_between(seen, tail) < queue->max_items &&
+           queue_weight + weight - queue->put.seen_weight <=
+               queue->max_weight &&
+           troupe__queue_ring_fits(queue, seen, tail, cells, ret_at);
 }
 
 /* Looks at the head anew. 0; -EAGAIN: it has not moved; -EBADMSG; -ESHUTDOWN:

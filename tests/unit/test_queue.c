@@ -331,6 +331,62 @@ TEST(queue_is_full_at_max_bytes)
     bytes_bound(1 << 20, 64);
 }
 
+/* Whatever bounds it: what full says is what the next put of no bytes meets. */
+static void
+full_is_true(const troupe_queue_options *options, size_t most)
+{
+    static unsigned char data[8192];
+    troupe_queue *queue = queue_of(options);
+    unsigned fulls = 0;
+    unsigned i;
+
+    for (i = 0; i < 4000; i++) {
+        bool full = troupe_queue_full(queue);
+        size_t got = sizeof(data);
+        int status;
+
+        CHECK_RC(troupe_queue_put(queue, NULL, 0, TROUPE_NOW),
+                 full ? -EAGAIN : 0);
+        fulls += full;
+        /* More and more, and then less and less. */
+        if (harness_random() % 4 == (i / 500) % 2 * 3) {
+            status = troupe_queue_put(queue, data, harness_random() % most,
+                                      TROUPE_NOW);
+            CHECK(status == 0 || status == -EAGAIN);
+        } else if (i / 500 % 2 != 0) {
+            status = troupe_queue_get(queue, data, &got, TROUPE_NOW);
+            got = sizeof(data);
+            if (status == 0)
+                status = troupe_queue_get(queue, data, &got, TROUPE_NOW);
+            CHECK(status == 0 || status == -EAGAIN);
+        }
+    }
+    CHECK_GT(fulls, 10);
+    troupe_queue_free(queue);
+}
+
+TEST(queue_full_tells_of_every_bound)
+{
+    troupe_queue *queue = QUEUE(.max_bytes = 64 << 20, .small_bytes = 65536);
+    size_t size = 0;
+
+    while (troupe_queue_put(queue, NULL, 0, TROUPE_NOW) == 0)
+        ;
+    CHECK(troupe_queue_full(queue));
+    CHECK_RC(troupe_queue_get(queue, NULL, &size, TROUPE_NOW), 0);
+    CHECK(!troupe_queue_full(queue));
+    CHECK_RC(troupe_queue_put(queue, NULL, 0, TROUPE_NOW), 0);
+    troupe_queue_free(queue);
+    full_is_true(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 64 << 20,
+                                .small_bytes = 4096),
+                 200);
+    full_is_true(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 64 << 20,
+                                .small_bytes = 4096, .single_producer = true),
+                 5000);
+    full_is_true(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 4096), 200);
+    full_is_true(TROUPE_OPTIONS(troupe_queue_options, .max_items = 7), 5000);
+}
+
 TEST(queue_refuses_a_message_over_max_bytes_at_once)
 {
     static unsigned char data[2000];
