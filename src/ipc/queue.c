@@ -220,6 +220,8 @@ troupe_queue_new(troupe_queue **ret_queue, const troupe_queue_options *options)
         return -EINVAL;
     status = troupe__options_copy(&o, sizeof(o), options);
     if (status == 0)
+        status = troupe__options_unknown(o.reserved_, sizeof(o.reserved_));
+    if (status == 0)
         status = options_check(&o);
     if (status < 0)
         return status;

@@ -252,6 +252,10 @@ TEST(queue_refuses_options_out_of_range)
     longer.more = 1;
     queue = NULL;
     CHECK_RC(troupe_queue_new(&queue, &longer.options), -E2BIG);
+    longer.more = 0;
+    longer.options.reserved_[5] = 1;
+    CHECK_RC(troupe_queue_new(&queue, &longer.options), -E2BIG);
+    longer.options.reserved_[5] = 0;
     longer.options.size = 3;
     CHECK_RC(troupe_queue_new(&queue, &longer.options), -EINVAL);
     CHECK(queue == NULL);
