@@ -144,7 +144,7 @@ enum troupe__party {
     TROUPE__PARTY_PRODUCER = 1,
     TROUPE__PARTY_CONSUMER = 2,
     TROUPE__PARTY_CLOSED = 3,
-    /* One that has left, kept while fewer have come than were declared. */
+    /* One that has left, kept to count who has come. */
     TROUPE__PARTY_PRODUCER_LEFT = 4,
     TROUPE__PARTY_CONSUMER_LEFT = 5
 };

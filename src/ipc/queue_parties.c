@@ -128,22 +128,6 @@ find(troupe_queue *queue, uint64_t wanted)
     return NULL;
 }
 
-/* Those who have left are kept where their number matters. */
-static bool
-cell_free(const troupe_queue *queue, uint64_t cell)
-{
-    switch (cell_kind(cell)) {
-    case TROUPE__PARTY_NONE:
-        return true;
-    case TROUPE__PARTY_PRODUCER_LEFT:
-        return queue->expected[TROUPE_QUEUE_PUT] == 0;
-    case TROUPE__PARTY_CONSUMER_LEFT:
-        return queue->expected[TROUPE_QUEUE_GET] == 0;
-    default:
-        return false;
-    }
-}
-
 /* A cell to use, in a new table if need be. */
 static uint64_t *
 cell_new(struct troupe__thread *self, troupe_queue *queue)
@@ -156,7 +140,7 @@ cell_new(struct troupe__thread *self, troupe_queue *queue)
     cells_begin(&walk, queue);
     while ((cell = cells_next(&walk)) != NULL) {
         last = walk.table;
-        if (cell_free(queue, *cell))
+        if (*cell == 0)
             return cell;
     }
     table = troupe__block_hold(self, sizeof(*table));
@@ -171,7 +155,7 @@ cell_new(struct troupe__thread *self, troupe_queue *queue)
 }
 
 /* Whether as many as declared (one, if no number was) have come. The flag says
- * so from then on: with no number given, who has left may be forgotten. */
+ * so from then on. */
 static bool
 all_came(troupe_queue *queue, unsigned side)
 {
@@ -192,12 +176,17 @@ all_came(troupe_queue *queue, unsigned side)
     return true;
 }
 
+/* Those who have left are kept where their number matters; else one of them,
+ * which tells that somebody has come. */
 static void
-cell_leave(uint64_t *cell, unsigned side)
+cell_leave(troupe_queue *queue, uint64_t *cell, unsigned side)
 {
     struct troupe__member_ref nobody = {0, 0};
+    uint64_t left = cell_make(side_left(side), nobody);
 
-    troupe__store_release(cell, cell_make(side_left(side), nobody));
+    if (queue->expected[side] == 0 && find(queue, left) != NULL)
+        left = 0;
+    troupe__store_release(cell, left);
 }
 
 /* A thread of a member, living; 0: none. */
@@ -251,7 +240,7 @@ side_look(troupe_queue *queue, unsigned side, uint64_t *ret_watch,
             *ret_watch = thread;
             living = true;
         } else if (troupe__member_dead(member)) {
-            cell_leave(cell, side);
+            cell_leave(queue, cell, side);
         } else {
             living = true;
             /* Not started yet, or about to be gone. */
@@ -359,7 +348,7 @@ troupe__queue_party_close(struct troupe__thread *self, troupe_queue *queue)
         cell = find(queue, cell_make(side_kind(side), member));
         if (cell == NULL)
             continue;
-        cell_leave(cell, side);
+        cell_leave(queue, cell, side);
         side_look(queue, side, &watch, &dying);
     }
     unlock(self, queue);
@@ -389,7 +378,7 @@ troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
         cell = find(queue, cell_make(side_kind(side), member));
         if (cell == NULL)
             continue;
-        cell_leave(cell, side);
+        cell_leave(queue, cell, side);
         side_look(queue, side, &watch, &dying);
     }
     unlock(self, queue);
@@ -476,6 +465,9 @@ troupe__queue_undeclare(troupe_queue *queue, int side,
                         struct troupe__member_ref member)
 {
     struct troupe__thread *self;
+    uint64_t watch = 0;
+    bool dying = false;
+    uint32_t before;
     uint64_t *cell;
     int status;
 
@@ -485,6 +477,7 @@ troupe__queue_undeclare(troupe_queue *queue, int side,
     self = troupe__thread_enter(&status);
     if (self == NULL || lock(self, queue, TROUPE_FOREVER) < 0)
         return;
+    before = troupe__load_relaxed(&queue->flags);
     cell = find(queue, cell_make(side_kind((unsigned)side), member));
     if (cell != NULL) {
         /* It may have been the one that completed the number. Killed in between,
@@ -493,8 +486,11 @@ troupe__queue_undeclare(troupe_queue *queue, int side,
                                         ~side_came((unsigned)side));
         troupe__store_release(cell, UINT64_C(0));
         (void)all_came(queue, (unsigned)side);
+        /* All others may have left meanwhile. */
+        side_look(queue, (unsigned)side, &watch, &dying);
     }
     unlock(self, queue);
+    wake_if_gone(queue, before);
 }
 
 static int

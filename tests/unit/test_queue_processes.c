@@ -10,6 +10,7 @@
 
 #include <troupe.h>
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -815,6 +816,57 @@ TEST(queue_forgets_a_member_whose_start_failed)
     troupe__member_abandon(birth.member);
     CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EPIPE);
     troupe_queue_free(queue);
+}
+
+/* The last producer leaves while another one is declared whose start then fails.
+ * Meanwhile others come to the table of parties. */
+TEST(queue_ends_with_a_start_that_failed)
+{
+    struct shared *shared = shared_new();
+    unsigned way;
+
+    for (way = 0; way < 2; way++) {
+        troupe_queue *queue = queue_of(NULL);
+        struct pollfd bell = {.events = POLLIN};
+        struct troupe__birth birth;
+        unsigned char byte;
+        size_t size = 1;
+        pid_t pid;
+
+        CHECK_RC(troupe_event_clear(&shared->go), 0);
+        CHECK_RC(troupe_event_clear(&shared->ready), 0);
+        CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &bell.fd), 0);
+        pid = producer(queue, 0, END_EXIT, shared);
+        CHECK_RC(troupe_event_wait(&shared->ready, TROUPE_FOREVER), 0);
+        CHECK_RC(troupe__member_prepare("child", 0, &birth), 0);
+        CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_PUT, birth.member),
+                 0);
+        CHECK_RC(troupe_event_set(&shared->go), 0);
+        reap(pid, 0);
+        CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EAGAIN);
+        if (way == 1) {
+            pid = fork();
+            if (pid == 0) {
+                CHECK_RC(troupe_queue_close(queue), 0);
+                _exit(0);
+            }
+            reap(pid, 0);
+        }
+        do {
+            CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW),
+                     -EAGAIN);
+            CHECK_GE(poll(&bell, 1, 0), 0);
+        } while (bell.revents != 0);
+        troupe__queue_undeclare(queue, TROUPE_QUEUE_PUT, birth.member);
+        troupe__member_abandon(birth.member);
+        CHECK_EQ(poll(&bell, 1, 0), 1);
+        CHECK(info_of(queue).producers_gone);
+        CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EPIPE);
+        troupe_queue_free(queue);
+    }
+    CHECK_RC(troupe_free(shared), 0);
+    if (troupe__doorbell_sender() >= 0)
+        harness_keep_fd(troupe__doorbell_sender());
 }
 
 TEST(queue_closed_by_a_parent_is_open_in_the_child)
