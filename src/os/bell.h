@@ -22,7 +22,7 @@ int troupe__bell_sender(void);
 
 /* Rings without waiting. 0, also when the bell has been rung often; -errno:
  * nobody has that name (-ECONNREFUSED), or `sender` is no such socket.
- * Async-signal-safe. */
+ * Async-signal-safe, no cancellation point. */
 int troupe__bell_ring(int sender, uint64_t name);
 
 /* Makes the bell silent; whether it had been rung. */

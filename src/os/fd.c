@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define FIRST_ABOVE_STREAMS 3
@@ -23,6 +24,15 @@ troupe__fd_above_streams(int fd)
     moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_ABOVE_STREAMS);
     if (moved < 0)
         moved = -errno;
-    (void)close(fd);
+    troupe__fd_close(fd);
     return moved;
+}
+
+void
+troupe__fd_close(int fd)
+{
+    int saved = errno;
+
+    (void)syscall(SYS_close, fd);
+    errno = saved;
 }

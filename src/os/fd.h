@@ -12,4 +12,7 @@ bool troupe__fd_is_open(int fd);
  * -errno, and `fd` is closed then; a negative `fd` is returned as it is. */
 int troupe__fd_above_streams(int fd);
 
+/* close() that is no cancellation point, and leaves errno alone. */
+void troupe__fd_close(int fd);
+
 #endif

@@ -6,6 +6,7 @@
 #include "heap/member.h"
 #include "heap/slot.h"
 #include "os/bell.h"
+#include "os/fd.h"
 #include "os/task.h"
 
 #include <errno.h>
@@ -120,7 +121,7 @@ ring(uint64_t name)
         if (fresh < 0)
             return fresh;
         if (!troupe__cas_seq_cst(&sender, &none, fresh + 1))
-            (void)close(fresh);
+            troupe__fd_close(fresh);
     }
     return status;
 }
@@ -177,6 +178,25 @@ troupe__doorbell_ring(const uint64_t *home)
                 (void)troupe__cas_seq_cst(&cell->armed, &armed, 0u);
         }
     errno = saved;
+}
+
+/* Nobody is cancelled while it holds the lock, though recv(), close() and more
+ * are cancellation points. Returns what the unlock takes. */
+static int
+polling_lock(void)
+{
+    int state = PTHREAD_CANCEL_ENABLE;
+
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    (void)pthread_mutex_lock(&polling.lock);
+    return state;
+}
+
+static void
+polling_unlock(int state)
+{
+    (void)pthread_mutex_unlock(&polling.lock);
+    (void)pthread_setcancelstate(state, NULL);
 }
 
 /* The rest, up to the functions of the header, runs under polling.lock. */
@@ -615,8 +635,9 @@ troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
     struct bell *bell = NULL;
     struct bell **link;
     int status;
+    int cancel;
 
-    (void)pthread_mutex_lock(&polling.lock);
+    cancel = polling_lock();
     adopt(self);
     status = family_open(self);
     link = bell_find(home);
@@ -631,7 +652,7 @@ troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
         status = bell_new(self, home, &bell);
     if (status == 0)
         *ret_fd = bell->set;
-    (void)pthread_mutex_unlock(&polling.lock);
+    polling_unlock(cancel);
     return status;
 }
 
@@ -651,8 +672,9 @@ troupe__doorbell_rest(struct troupe__thread *self, uint64_t *home)
     struct bell **link;
     bool happened = false;
     bool found = false;
+    int cancel;
 
-    (void)pthread_mutex_lock(&polling.lock);
+    cancel = polling_lock();
     adopt(self);
     link = bell_find(home);
     if (link != NULL && bell_stands(*link)) {
@@ -663,7 +685,7 @@ troupe__doorbell_rest(struct troupe__thread *self, uint64_t *home)
         (void)troupe__bell_drain((*link)->socket);
         cell_arm((*link)->cell);
     }
-    (void)pthread_mutex_unlock(&polling.lock);
+    polling_unlock(cancel);
     /* What the dead leave to be given back is there for the look. */
     if (happened)
         (void)troupe__slots_recover();
@@ -674,23 +696,25 @@ void
 troupe__doorbell_again(struct troupe__thread *self, uint64_t *home)
 {
     struct bell **link;
+    int cancel;
 
-    (void)pthread_mutex_lock(&polling.lock);
+    cancel = polling_lock();
     adopt(self);
     link = bell_find(home);
     if (link != NULL)
         (void)ring((*link)->name);
-    (void)pthread_mutex_unlock(&polling.lock);
+    polling_unlock(cancel);
 }
 
 void
 troupe__doorbell_close(struct troupe__thread *self, uint64_t *home)
 {
     struct bell **link;
+    int cancel;
 
     if (troupe__load_relaxed(&troupe__doorbell_count) == 0)
         return;
-    (void)pthread_mutex_lock(&polling.lock);
+    cancel = polling_lock();
     adopt(self);
     link = bell_find(home);
     if (link != NULL)
@@ -701,7 +725,7 @@ troupe__doorbell_close(struct troupe__thread *self, uint64_t *home)
                               UINT64_C(0));
         family_close();
     }
-    (void)pthread_mutex_unlock(&polling.lock);
+    polling_unlock(cancel);
 }
 
 /* The word at an address of the heap; NULL for one outside. */

@@ -5,6 +5,7 @@
 
 #include "sync/doorbell.h"
 
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 
@@ -427,4 +428,55 @@ TEST(event_waits_on_under_a_storm_of_signals)
     CHECK_GE(troupe_clock(), deadline);
     often.it_value.tv_usec = 0;
     CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+}
+
+enum { LOOK, SET_IT };
+
+struct cancelled {
+    troupe_event event;
+    int what;
+    int status;
+};
+
+/* Does it with a cancellation pending. */
+static void *
+cancelled_in(void *argument)
+{
+    struct cancelled *c = argument;
+
+    CHECK_EQ(pthread_cancel(pthread_self()), 0);
+    c->status = c->what == LOOK ? troupe_event_wait(&c->event, TROUPE_NOW)
+                                : troupe_event_set(&c->event);
+    pthread_testcancel();
+    return NULL;
+}
+
+static void
+cancel_in(struct cancelled *c, int what)
+{
+    pthread_t thread;
+    void *end;
+
+    c->what = what;
+    c->status = 1;
+    CHECK_EQ(pthread_create(&thread, NULL, cancelled_in, c), 0);
+    CHECK_EQ(pthread_join(thread, &end), 0);
+    CHECK_EQ(end, PTHREAD_CANCELED);
+}
+
+TEST(event_that_is_polled_is_no_cancellation_point)
+{
+    struct cancelled *c = unit_shared(sizeof(*c));
+    struct pollfd p = {.events = POLLIN};
+
+    CHECK_RC(troupe_event_fileno(&c->event, &p.fd), 0);
+    cancel_in(c, LOOK);
+    CHECK_RC(c->status, -ETIMEDOUT);
+    CHECK_RC(troupe_event_wait(&c->event, TROUPE_NOW), -ETIMEDOUT);
+    cancel_in(c, SET_IT);
+    CHECK_RC(c->status, 0);
+    CHECK_EQ(poll(&p, 1, -1), 1);
+    CHECK_RC(troupe_event_wait(&c->event, TROUPE_NOW), 0);
+    troupe_event_fini(&c->event);
+    harness_keep_fd(troupe__doorbell_sender());
 }
