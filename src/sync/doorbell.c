@@ -375,7 +375,7 @@ watch(struct troupe__member_ref ref, const struct troupe__member *member)
 
     if (pid == 0 || member->pid_namespace != troupe__family_namespace())
         return WATCH_FAILED;
-    fd = troupe__task_open(pid);
+    fd = troupe__fd_above_streams(troupe__task_open(pid));
     if (fd < 0 && fd != -ESRCH)
         return WATCH_FAILED;
     /* The number may have been another's by the time it was opened; then its
