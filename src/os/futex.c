@@ -40,11 +40,13 @@ to_timespec(int64_t ns)
 int
 troupe__futex_wait(const uint32_t *word, uint32_t seen, int64_t until)
 {
-    struct timespec t = to_timespec(until);
     int fault = TROUPE__FAULT("futex_wait");
+    struct timespec t;
 
     if (fault != 0)
         return -fault;
+    TROUPE__SLEEP("futex_wait", &until);
+    t = to_timespec(until);
     if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, &t, NULL,
                 FUTEX_BITSET_MATCH_ANY) == 0)
         return 0;
@@ -59,8 +61,8 @@ troupe__futex_wait_any(const struct troupe__futex_target *targets,
      * thread finds the same, so a race writes the same value. */
     static uint32_t known;
     struct waitv v[TROUPE__FUTEX_TARGETS];
-    struct timespec t = to_timespec(until);
     int fault = TROUPE__FAULT("futex_waitv");
+    struct timespec t;
     unsigned i;
 
     if (fault == EAGAIN || fault == EINTR || fault == ETIMEDOUT)
@@ -75,6 +77,8 @@ troupe__futex_wait_any(const struct troupe__futex_target *targets,
         v[i].uaddr = (uintptr_t)targets[i].word;
         v[i].flags = WAITV_32;
     }
+    TROUPE__SLEEP("futex_waitv", &until);
+    t = to_timespec(until);
     if (syscall(SYS_futex_waitv, v, count, 0u, &t, CLOCK_MONOTONIC) >= 0)
         return 0;
     if (errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT)

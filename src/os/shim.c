@@ -9,6 +9,8 @@
 
 int (*troupe__shim_fault)(const char *call);
 void (*troupe__shim_atomic_hook)(const volatile void *address);
+void (*troupe__shim_sleep)(const char *call, int64_t *until);
+int64_t troupe__shim_clock_ahead;
 
 void
 troupe__shim_atomic(const volatile void *address)

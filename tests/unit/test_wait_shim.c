@@ -126,43 +126,95 @@ TEST(wait_try_on_a_held_lock_does_not_look_again_and_again)
     unit_kill(holder);
 }
 
-struct waiter {
-    struct shared *s;
-    int error;
-};
+/* No sleep ends by itself. */
+static void
+sleep_without_end(const char *call, int64_t *until)
+{
+    (void)call;
+    *until = INT64_MAX;
+}
 
 static void
 take_over(void *argument)
 {
-    struct waiter *w = argument;
+    struct shared *s = argument;
 
-    w->s->slots[1] = unit_slot();
-    fail("futex_waitv", w->error);
-    CHECK_RC(troupe_lock_acquire(&w->s->lock, TROUPE_FOREVER),
-             TROUPE_OWNER_DIED);
-    /* it asked for the call, did not get it, and slept all the same */
+    s->slots[1] = unit_slot();
+    fail(NULL, 0);
+    troupe__shim_sleep = sleep_without_end;
+    CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_FOREVER), TROUPE_OWNER_DIED);
     CHECK_GT(waits_any, 0u);
-    CHECK_EQ(waits >= 1, w->error != 0);
+    CHECK_EQ(waits, 0u);
 }
 
-TEST(wait_lock_is_taken_over_without_futex_waitv)
+/* With futex_waitv it is the death itself that wakes who waits: the bound, which
+ * would do it also, never passes here. */
+TEST(wait_death_of_the_owner_wakes)
+{
+    struct shared *s = new_shared();
+    pid_t holder = unit_fork(hold, s);
+    pid_t waiter;
+
+    unit_await(&s->flags[0], 1);
+    waiter = unit_fork(take_over, s);
+    while (__atomic_load_n(&s->slots[1], __ATOMIC_SEQ_CST) == NULL)
+        (void)sched_yield();
+    unit_await_waiter(s->slots[1], TROUPE__KIND_LOCK);
+    unit_kill(holder);
+    unit_join(waiter);
+}
+
+/* Time passes by sleeping alone: each sleep lasts, on the library's clock, as
+ * long as it may, and not at all in truth. One of them sees the holder die just
+ * after it has begun. */
+static pid_t doomed;
+static uint32_t sleeps;
+static uint32_t death_in;
+static int64_t longest;
+
+static void
+sleep_through(const char *call, int64_t *until)
+{
+    int64_t now = troupe_clock();
+
+    (void)call;
+    if (*until - now > longest)
+        longest = *until - now;
+    if (++sleeps == death_in)
+        unit_kill(doomed);
+    if (*until > now)
+        troupe__shim_clock_ahead += *until - now;
+    *until = 0;
+}
+
+/* Nobody sleeps for more than a second, with futex_waitv or without, and who
+ * wakes up sees the death: so a lock is taken over within that second. */
+TEST(wait_no_sleep_is_longer_than_a_second)
 {
     static const int errors[] = {ENOSYS, EPERM, ENOMEM, EINVAL, 0};
 
+    troupe__shim_sleep = sleep_through;
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-        struct shared *s = new_shared();
-        struct waiter w = {s, errors[i]};
-        pid_t holder = unit_fork(hold, s);
-        pid_t waiter;
+        for (death_in = 1; death_in <= 8; death_in += 7) {
+            struct shared *s = new_shared();
 
-        unit_await(&s->flags[0], 1);
-        waiter = unit_fork(take_over, &w);
-        while (__atomic_load_n(&s->slots[1], __ATOMIC_SEQ_CST) == NULL)
-            (void)sched_yield();
-        unit_await_waiter(s->slots[1], TROUPE__KIND_LOCK);
-        unit_kill(holder);
-        unit_join(waiter);
+            doomed = unit_fork(hold, s);
+            unit_await(&s->flags[0], 1);
+            sleeps = 0;
+            longest = 0;
+            fail("futex_waitv", errors[i]);
+            CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_FOREVER),
+                     TROUPE_OWNER_DIED);
+            CHECK_EQ(sleeps, death_in);
+            CHECK_LE(longest, INT64_C(1000000000));
+            CHECK_EQ(waits, errors[i] != 0 ? death_in : 0u);
+            CHECK_EQ(waits_any, death_in);
+        }
+        /* the bound had grown to what it may be */
+        CHECK_GE(longest, INT64_C(999000000));
     }
+    troupe__shim_sleep = NULL;
+    troupe__shim_clock_ahead = 0;
 }
 
 TEST(wait_that_the_system_does_not_let_sleep_still_ends)
