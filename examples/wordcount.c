@@ -13,7 +13,8 @@
  * A word is a run of ASCII letters, digits, _, ' and bytes from 0x80 on, in
  * lower case (ASCII's), cut at 256 bytes. A file with a NUL in its first 8 KiB
  * is binary; such files, and those that cannot be read, are reported and
- * skipped. Symbolic links below the paths are not followed.
+ * skipped. (Of a file that can be read in part, that part counts, and the error
+ * is reported.) Symbolic links below the paths are not followed.
  *
  * How it works: the main process walks the paths and gives out tasks, each some
  * pieces of files of about 2 MiB together. All processes share a dictionary, in
@@ -304,6 +305,7 @@ table_count(struct table *t, struct dictionary *d, const unsigned char *bytes,
 /* A task's item: some of these, one behind the other, each followed by its path
  * with a NUL, padded to 8. */
 struct piece {
+    uint64_t file; /* which one, in the order of the walk */
     uint64_t offset;
     uint64_t size;
     uint64_t file_size; /* when the paths were walked */
@@ -345,6 +347,7 @@ struct packed_word {
 struct packed_skip {
     int32_t error; /* 0: binary */
     uint32_t size; /* of the path, which follows with its NUL, padded to 8 */
+    uint64_t file; /* its piece's, if other pieces may tell the same; else 0 */
 };
 
 static size_t
@@ -357,7 +360,7 @@ padded(size_t size)
 
 struct skip {
     int error;
-    const char *path;
+    const struct piece *piece;
 };
 
 /* Kept from task to task. */
@@ -483,10 +486,11 @@ count_piece(struct counter *c, const struct piece *piece)
 
     if (fd >= 0)
         (void)close(fd);
-    /* Each piece of a file meets the same; the first one tells. */
-    if (error != 0 && piece->offset == 0)
+    /* That it is binary the first piece of a file tells for all. An error each
+     * tells, for it may be the only one. */
+    if (error > 0 || (error < 0 && piece->offset == 0))
         c->skips[c->figures.skipped++] =
-            (struct skip){error < 0 ? 0 : error, piece_path(piece)};
+            (struct skip){error < 0 ? 0 : error, piece};
 }
 
 static size_t
@@ -497,8 +501,8 @@ packed_size(const struct counter *c)
     size_t i;
 
     for (i = 0; i < c->figures.skipped; i++)
-        size +=
-            sizeof(struct packed_skip) + padded(strlen(c->skips[i].path) + 1);
+        size += sizeof(struct packed_skip) +
+                padded(strlen(piece_path(c->skips[i].piece)) + 1);
     return size;
 }
 
@@ -523,11 +527,14 @@ pack(struct counter *c, unsigned char *to)
     to = (unsigned char *)word;
     for (i = 0; i < c->figures.skipped; i++) {
         struct packed_skip *s = (struct packed_skip *)(void *)to;
-        size_t size = strlen(c->skips[i].path) + 1;
+        const struct piece *piece = c->skips[i].piece;
+        size_t size = strlen(piece_path(piece)) + 1;
 
         s->error = c->skips[i].error;
         s->size = (uint32_t)size;
-        memcpy(s + 1, c->skips[i].path, size);
+        s->file =
+            s->error > 0 && piece->size < piece->file_size ? piece->file : 0;
+        memcpy(s + 1, piece_path(piece), size);
         to += sizeof(*s) + padded(size);
     }
 }
@@ -567,12 +574,16 @@ struct walk {
     uint64_t tasks;
     /* The file that is being cut into pieces; path "" when there is none. */
     char path[PATH_MAX];
+    uint64_t file;
     uint64_t file_size;
     uint64_t offset;
     unsigned char *item;
     size_t item_room;
     /* Where what is skipped is noted; NULL: nowhere. */
     FILE *skips;
+    /* The files of several pieces among them. */
+    uint64_t *large_skips;
+    size_t large_skips_count;
 };
 
 static void
@@ -583,6 +594,22 @@ note_skip(struct walk *walk, const char *path, int error)
         (void)fwrite(&error, sizeof(error), 1, walk->skips);
         (void)fwrite(path, 1, strlen(path) + 1, walk->skips);
     }
+}
+
+/* Whether another piece of the file has told already; remembers that one has. */
+static bool
+was_skipped(struct walk *walk, uint64_t file)
+{
+    size_t i = walk->large_skips_count;
+
+    while (i > 0)
+        if (walk->large_skips[--i] == file)
+            return true;
+    walk->large_skips =
+        resized(walk->large_skips,
+                (walk->large_skips_count + 1) * sizeof(*walk->large_skips));
+    walk->large_skips[walk->large_skips_count++] = file;
+    return false;
 }
 
 static void
@@ -601,6 +628,7 @@ walk_close(struct walk *walk)
 {
     (void)fts_close(walk->fts);
     free(walk->item);
+    free(walk->large_skips);
 }
 
 /* The next regular file; false at the end. */
@@ -619,6 +647,7 @@ walk_file(struct walk *walk)
                 break;
             }
             memcpy(walk->path, found->fts_path, (size_t)found->fts_pathlen + 1);
+            walk->file++;
             walk->file_size = (uint64_t)found->fts_statp->st_size;
             walk->offset = 0;
             return true;
@@ -640,7 +669,7 @@ static size_t
 walk_piece(struct walk *walk, size_t at, uint64_t size)
 {
     size_t path_size = strlen(walk->path) + 1;
-    struct piece piece = {walk->offset, size, walk->file_size,
+    struct piece piece = {walk->file, walk->offset, size, walk->file_size,
                           padded(path_size)};
 
     if (walk->item_room < at + sizeof(piece) + piece.path_size) {
@@ -745,7 +774,8 @@ add_result(struct total *total, struct walk *walk, const unsigned char *from)
         const struct packed_skip *s =
             (const struct packed_skip *)(const void *)from;
 
-        note_skip(walk, (const char *)(s + 1), s->error);
+        if (s->file == 0 || !was_skipped(walk, s->file))
+            note_skip(walk, (const char *)(s + 1), s->error);
         from += sizeof(*s) + padded(s->size);
     }
 }

@@ -9,11 +9,16 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -433,7 +438,7 @@ TEST_TIMEOUT(what_cannot_be_read_is_reported_and_skipped, 60)
     pid_t pid;
 
     make_directory("t");
-    write_string("t/secret", "secret words");
+    write_random("t/secret", 2 * PIECE + 1000, 11, true);
     make_directory("t/closed");
     write_string("t/open", "two words");
     CHECK_EQ(chmod(secret, 0), 0);
@@ -472,6 +477,60 @@ TEST_TIMEOUT(what_cannot_be_read_is_reported_and_skipped, 60)
     free(missing);
     free(secret);
     free(closed);
+    clean_up();
+}
+
+/* Has pread() of an offset from this one on fail with EIO, in this process and
+ * what it becomes. */
+static void
+refuse_reads_from(uint32_t offset)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pread64, 0, 3),
+        /* the lower half, on a machine that has it first */
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                 offsetof(struct seccomp_data, args[3])),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, offset, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof(code) / sizeof(code[0]), code};
+
+    CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+/* The last two of four pieces of a file: they are told of once, and what could
+ * be read counts. */
+TEST_TIMEOUT(a_part_that_cannot_be_read_is_reported, 60)
+{
+    char *text = in_tmp("text");
+    char *output;
+    char *errors;
+    int status;
+    pid_t pid;
+
+    write_random("text", 4 * PIECE, 12, true);
+    pid = fork();
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        refuse_reads_from((uint32_t)(2 * PIECE - 1));
+        CHECK_EQ(RUN("first", PROGRAM, "--top", "0", text, text), 0);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    output = read_output("first");
+    errors = read_output("errors");
+    CHECK_EQ(figure(output, "files: "), 2);
+    CHECK_EQ(figure(output, "skipped: "), 2);
+    CHECK_EQ(figure(output, "\nbytes: "), 2 * 2 * PIECE);
+    CHECK_GT(figure(output, "\nwords: "), 0);
+    CHECK(strstr(errors, "/text: Input/output error\n") != NULL);
+    free(output);
+    free(errors);
+    free(text);
     clean_up();
 }
 
