@@ -40,6 +40,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <troupe.h>
 #include <unistd.h>
@@ -817,6 +818,38 @@ struct chaos {
     troupe_event stop;
 };
 
+/* 0: there is no such process. */
+static pid_t
+parent_of(pid_t pid)
+{
+    char path[32];
+    pid_t parent = 0;
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*d (%*[^)]) %*c %d", &parent) != 1)
+        parent = 0;
+    (void)fclose(file);
+    return parent;
+}
+
+/* Kills a worker, and nobody else: one that was listed may have ended, and its
+ * number be another's. The workers are children of our own parent. */
+static void
+kill_worker(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0u);
+
+    if (fd < 0)
+        return;
+    if (parent_of(pid) == getppid())
+        (void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0u);
+    (void)close(fd);
+}
+
 static int
 kill_workers(void *arg)
 {
@@ -835,7 +868,7 @@ kill_workers(void *arg)
             return EXIT_FAILURE;
         pid = workers[(size_t)rand_r(&seed) % count].pid;
         if (pid > 0) /* 0: a new one is not there yet */
-            (void)kill(pid, SIGKILL);
+            kill_worker(pid);
     }
     return EXIT_SUCCESS;
 }
