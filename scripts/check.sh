@@ -73,7 +73,7 @@ build() {
 
 # Adds up what ctest says of each program with what the program says of its
 # own tests. A program that gave no account, or whose end does not fit it,
-# counts as one test.
+# counts as one test; one that could not be started has failed.
 account() {
     # shellcheck disable=SC2016
     awk -v configuration="$1" '
@@ -99,7 +99,8 @@ account() {
             sub(/\/.*/, "", suite)
             good = status == "run"
             if (!(name in known)) {
-                emit(suite, good, status == "fail", !good && status != "fail")
+                off = status == "disabled"
+                emit(suite, good, !good && !off, off)
             } else if (good == (failed[name] > 0)) {
                 emit(suite, passed[name], failed[name] + 1, skipped[name])
             } else {
@@ -145,8 +146,10 @@ configuration() {
     # what the failing programs said
     awk '/^    Start |^[0-9]+% tests passed/ { shown = 0 }
         / Test +#[0-9]+: / { shown = /\*\*\*/ } shown' "$work/$1.test.log"
-    sed -n 's/.*<testcase name="\([^"]*\)".*status="fail".*/\1/p' \
-        "$work/$1.xml" | sed "s|^|FAIL $1: |" >>"$remarks"
+    sed -n "/status=\"run\"/d
+        s/.*<testcase name=\"\([^\"]*\)\".*status=\"disabled\".*/skip $1: \1: disabled/p
+        s/.*<testcase name=\"\([^\"]*\)\".*/FAIL $1: \1/p" \
+        "$work/$1.xml" >>"$remarks"
     sed -n "s/^fail /FAIL $1: /p;s/^skip /skip $1: /p" \
         "$report" >>"$remarks"
     awk -v name="$1" '

@@ -392,6 +392,8 @@ ACCOUNTS = [
     (None, "run", "1 0 0"),
     (None, "fail", "0 1 0"),
     (None, "disabled", "0 0 1"),
+    (None, "notrun", "0 1 0"),  # there was no program to start
+    ("5 0 0", "notrun", "5 1 0"),
 ]
 
 
