@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # ./dev demo: counts the words in files of this machine with a pool of
-# processes, and then once more while the workers are being killed.
+# processes, and then once more while the workers are being killed. Its test
+# has it do less: with other paths as arguments, TROUPE_DEMO_LEAST bytes, and
+# TROUPE_DEMO_KILLS workers killed.
 set -eu
 cd "$(dirname "$0")/.."
 wordcount=${TROUPE_BUILD:-build/release}/examples/wordcount
-least=268435456 # bytes: 256 MiB
-kills_wanted=20
-interrupted_wanted=10
+least=${TROUPE_DEMO_LEAST:-268435456} # bytes: 256 MiB
+kills_wanted=${TROUPE_DEMO_KILLS:-20}
+interrupted_wanted=$((kills_wanted / 2))
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 trap 'exit 130' INT TERM
@@ -16,14 +18,22 @@ say() {
     printf '%s\n' "$@"
 }
 
-size_of() {
-    find "$@" -type f -printf '%s\n' | awk '{ n += $1 } END { print n + 0 }'
+# The number behind "$1: " in the output.
+figure() {
+    sed -n "s/^$1: //p" "$output"
 }
 
-set --
-for path in /usr/share/common-licenses /usr/include /usr/share/doc; do
-    [ ! -d "$path" ] || set -- "$@" "$path"
-done
+# The bytes below the paths that count: not those of binary files.
+size_of() {
+    "$wordcount" --top 0 "$@" >"$output" 2>/dev/null
+    figure bytes
+}
+
+if [ $# -eq 0 ]; then
+    for path in /usr/share/common-licenses /usr/include /usr/share/doc; do
+        [ ! -d "$path" ] || set -- "$@" "$path"
+    done
+fi
 bytes=0
 [ $# -eq 0 ] || bytes=$(size_of "$@")
 if [ "$bytes" -eq 0 ]; then
@@ -39,17 +49,12 @@ say "Troupe demo: counting the words of the files below" "" "    $*" "" \
 repeated() {
     factor=$1
     shift
-    times=$((least * factor / bytes + 1))
+    times=$(((least * factor + bytes - 1) / bytes))
     list=
     while [ "$times" -gt 0 ]; do
         list="$list $*"
         times=$((times - 1))
     done
-}
-
-# The number behind "$1: " in the output.
-figure() {
-    sed -n "s/^$1: //p" "$output"
 }
 
 say "1. In peace" ""

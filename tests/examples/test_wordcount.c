@@ -388,6 +388,27 @@ TEST_TIMEOUT(it_is_exact_while_workers_are_killed, 240)
     clean_up();
 }
 
+/* ./dev demo, with less to do. */
+TEST_TIMEOUT(the_demo_shows_what_it_promises, 600)
+{
+    char *corpus = in_tmp("t");
+    char *text;
+
+    make_corpus();
+    CHECK_EQ(setenv("TROUPE_BUILD", EXAMPLES_BUILT "/..", 1), 0);
+    CHECK_EQ(setenv("TROUPE_DEMO_LEAST", "16777216", 1), 0);
+    CHECK_EQ(setenv("TROUPE_DEMO_KILLS", "2", 1), 0);
+    CHECK_EQ(RUN("first", "sh", EXAMPLES_SOURCE "/demo.sh", corpus), 0);
+    text = read_output("first");
+    CHECK_GE(figure(text, "\nbytes: "), 16777216);
+    CHECK(strstr(text, "\nverify: exact\n") != NULL);
+    CHECK_GE(figure(text, "\nkills survived: "), 2);
+    CHECK_GE(figure(text, "\ntasks interrupted: "), 1);
+    free(text);
+    free(corpus);
+    clean_up();
+}
+
 TEST_TIMEOUT(its_json_is_json_and_says_the_same, 120)
 {
     static const char script[] =
