@@ -173,6 +173,8 @@ troupe_process_new(troupe_process **ret_process,
  *   -EBADF      a descriptor in .pass is not open
  *   -EINVAL, -EPIPE, -ESHUTDOWN  a queue in .produces or .consumes refused, see
  *               troupe_queue_attach_producer()
+ *   -ECANCELED  asked to stop, in a stoppable section, while a member was
+ *               stopped inside a call on such a queue
  *
  * After a failure nothing is left behind, no process, no descriptor, no
  * declaration; troupe_error_detail() names the stage and the limit, and the

@@ -151,9 +151,12 @@ TROUPE_API void troupe_queue_free(troupe_queue *queue);
  * On failure nothing was put. Woken by room, by shutdown and close, and by the
  * last consumer's departure: at once, or within a second where the kernel
  * cannot tell of a death. TROUPE_NOW and a deadline that has passed may still
- * wait up to 50 ms for a member that is inside a call on the same queue; they do
- * so only when that one was interrupted there. One that is stopped there for
- * longer makes the queue look full, or empty, until the deadline.
+ * wait for members that are inside calls on the same queue, and were interrupted
+ * there: up to 50 ms for each lock that a step of the call finds held, less than
+ * half a second in all. A member that is stopped there for longer (SIGSTOP) makes
+ * the queue look full, or empty, until the deadline. Without a deadline the call
+ * waits until that one goes on or dies, or this member closes the queue, or is
+ * asked to stop, in a stoppable section.
  */
 TROUPE_API TROUPE_MUST_CHECK int troupe_queue_put(troupe_queue *queue,
                                                   const void *data, size_t size,
@@ -264,9 +267,11 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_queue_peek(troupe_queue *queue,
 
 /* Ends a lease of the calling thread: the message is taken out of the queue and
  * its memory must not be touched any more. 0; -EINVAL: no message of this queue
- * is leased to this thread there. Also after close and shutdown. Waits
- * boundedly for others inside calls on the queue. Killed inside: released, or
- * leased by a dead. */
+ * is leased to this thread there; -ECANCELED: asked to stop, in a stoppable
+ * section, while a member was stopped inside a get; the lease stays. Also after
+ * close and shutdown. Waits for no longer than others need inside gets; for one
+ * that is stopped there (SIGSTOP), until it goes on or dies. Killed inside:
+ * released, or leased by a dead. */
 TROUPE_API int troupe_queue_release(troupe_queue *queue, void *data);
 
 /* How often a message leased to the calling thread was leased before to
@@ -290,7 +295,10 @@ TROUPE_API bool troupe_queue_full(const troupe_queue *queue);
  * its threads stay and are ended by release and cancel.
  *
  * 0, also when it was closed before; -ENOMEM: no memory to note it, nothing
- * happened. Waits boundedly for others inside such calls.
+ * happened; -ECANCELED: asked to stop, in a stoppable section, while a member was
+ * stopped inside such a call, nothing happened. Waits for others inside close and
+ * attach, and a start that declares: for no longer than they need there, but for
+ * one that is stopped there (SIGSTOP) until it goes on or dies.
  */
 TROUPE_API int troupe_queue_close(troupe_queue *queue);
 
@@ -304,8 +312,8 @@ TROUPE_API int troupe_queue_shutdown(troupe_queue *queue);
  * Declares this member a producer (a consumer) until it closes the queue, exits
  * or dies. See "the end of a stream" above. 0, also when it is one already;
  * -EPIPE: the last declared one has left before, the stream has ended;
- * -ESHUTDOWN: closed by this member, or (a producer) shut down; -ENOMEM. Waits
- * boundedly for others inside such calls.
+ * -ESHUTDOWN: closed by this member, or (a producer) shut down; -ENOMEM;
+ * -ECANCELED as, and waits for others as, troupe_queue_close().
  */
 TROUPE_API int troupe_queue_attach_producer(troupe_queue *queue);
 TROUPE_API int troupe_queue_attach_consumer(troupe_queue *queue);
@@ -353,8 +361,9 @@ typedef struct troupe_queue_info {
 } troupe_queue_info;
 
 /* Figures about the queue, each exact at some moment during the call. 0;
- * -EINVAL: NULL or a size this library does not know. Waits boundedly for
- * others inside calls on the queue. */
+ * -EINVAL: NULL or a size this library does not know. Waits for others inside
+ * calls on the queue, up to 50 ms for each of its locks; what it cannot count
+ * then is a guess (bytes) or 0 (leased, producers, consumers). */
 TROUPE_API int troupe_queue_info_get(troupe_queue *queue,
                                      troupe_queue_info *info);
 

@@ -48,18 +48,66 @@ troupe__queue_reaches(uint64_t offset)
     return true;
 }
 
+/* Why not to wait any longer, or 0. */
+static int
+lock_end(struct troupe__thread *self, troupe_queue *queue, unsigned ends)
+{
+    if ((ends & TROUPE__QUEUE_STOPS) != 0 && self->stoppable != 0 &&
+        (troupe__load_acquire(&troupe__member_at(self->member - 1)->stop) &
+         1) != 0)
+        return -ECANCELED;
+    if ((ends & TROUPE__QUEUE_CLOSES) != 0 &&
+        (troupe__load_acquire(&queue->flags) & TROUPE__QUEUE_CLOSED) != 0)
+        return troupe__queue_closed(self, queue);
+    return 0;
+}
+
 int
-troupe__queue_lock_slow(struct troupe__thread *self, struct troupe__mutex *lock,
-                        uint64_t *owner, troupe_deadline deadline, bool single,
+troupe__queue_lock(struct troupe__thread *self, troupe_queue *queue,
+                   struct troupe__mutex *lock, troupe_deadline deadline,
+                   unsigned ends, uint64_t *ret_dead)
+{
+    struct troupe__wait wait;
+    int64_t now;
+    int status;
+
+    /* One wait, whose bound goes on from round to round. The lock is counted
+     * already, as in troupe__mutex_acquire_slow(). */
+    self->locks++;
+    troupe__wait_begin(&wait, self, lock, TROUPE__KIND_INTERNAL, deadline);
+    do {
+        now = troupe__clock_now();
+        wait.deadline = troupe__time_add(now, LOCK_BOUND);
+        if (wait.deadline > deadline)
+            wait.deadline = deadline;
+        status = troupe__word_acquire(&lock->word, self->tag, &wait, ret_dead);
+        if (status == -ETIMEDOUT && wait.deadline != deadline) {
+            status = lock_end(self, queue, ends);
+            if (status == 0)
+                status = -EAGAIN;
+        }
+    } while (status == -EAGAIN);
+    troupe__wait_end(&wait);
+    if (status < 0)
+        self->locks--;
+    return status;
+}
+
+int
+troupe__queue_lock_slow(struct troupe__thread *self, troupe_queue *queue,
+                        struct troupe__mutex *lock, uint64_t *owner,
+                        troupe_deadline deadline, bool single, unsigned ends,
                         uint64_t *ret_dead)
 {
     int64_t now = troupe__clock_now();
     troupe_deadline until =
         deadline > now ? deadline : troupe__time_add(now, LOCK_BOUND);
-    int status = troupe__mutex_acquire(self, lock, until, ret_dead);
+    int status = troupe__queue_lock(self, queue, lock, until, ends, ret_dead);
 
+    if (status == -ETIMEDOUT && deadline == TROUPE_NOW)
+        return -EAGAIN;
     if (status < 0)
-        return deadline == TROUPE_NOW ? -EAGAIN : -ETIMEDOUT;
+        return status;
     if (!single)
         return status;
     /* The word is the ownership; the lock only keeps visitors out who repair

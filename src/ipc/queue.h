@@ -169,21 +169,35 @@ struct troupe__found {
 int troupe__queue_read(const troupe_queue *queue, uint64_t place, uint64_t tail,
                        struct troupe__found *ret);
 
-int troupe__queue_lock_slow(struct troupe__thread *self,
+/* What may end the wait for one of the queue's locks, besides its deadline: */
+#define TROUPE__QUEUE_STOPS  1u /* asked to stop, in a stoppable section */
+#define TROUPE__QUEUE_CLOSES 2u /* this member has closed the queue */
+
+/*
+ * Takes one of the queue's locks. As troupe__mutex_acquire(), whose holders are
+ * done in a moment, unless one was stopped inside (SIGSTOP): so it looks now and
+ * then whether the caller would rather not wait any longer. -ECANCELED,
+ * -ESHUTDOWN.
+ */
+int troupe__queue_lock(struct troupe__thread *self, troupe_queue *queue,
+                       struct troupe__mutex *lock, troupe_deadline deadline,
+                       unsigned ends, uint64_t *ret_dead);
+
+int troupe__queue_lock_slow(struct troupe__thread *self, troupe_queue *queue,
                             struct troupe__mutex *lock, uint64_t *owner,
                             troupe_deadline deadline, bool single,
-                            uint64_t *ret_dead);
+                            unsigned ends, uint64_t *ret_dead);
 
 /*
  * Begins an operation of a side by a thread that puts (gets): takes its lock, or
  * in a queue with a single producer (consumer) makes sure that this thread is
  * it. 0; 1: the caller must repair what *ret_dead (0: nobody in particular) left
- * behind; -EAGAIN, -ETIMEDOUT.
+ * behind; -EAGAIN, -ETIMEDOUT, and as troupe__queue_lock().
  */
-static inline int
-troupe__queue_enter(struct troupe__thread *self, struct troupe__mutex *lock,
-                    uint64_t *owner, bool single, troupe_deadline deadline,
-                    uint64_t *ret_dead)
+static TROUPE__INLINE int
+troupe__queue_enter(struct troupe__thread *self, troupe_queue *queue,
+                    struct troupe__mutex *lock, uint64_t *owner, bool single,
+                    troupe_deadline deadline, unsigned ends, uint64_t *ret_dead)
 {
     uint64_t free = 0;
 
@@ -197,8 +211,8 @@ troupe__queue_enter(struct troupe__thread *self, struct troupe__mutex *lock,
             return 0;
         self->locks--;
     }
-    return troupe__queue_lock_slow(self, lock, owner, deadline, single,
-                                   ret_dead);
+    return troupe__queue_lock_slow(self, queue, lock, owner, deadline, single,
+                                   ends, ret_dead);
 }
 
 static inline void

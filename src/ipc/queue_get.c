@@ -46,20 +46,28 @@ struct request {
 static void repair(struct troupe__thread *self, troupe_queue *queue,
                    uint64_t dead);
 
-static inline int
-enter(struct troupe__thread *self, troupe_queue *queue,
-      troupe_deadline deadline)
+static TROUPE__INLINE int
+enter_until(struct troupe__thread *self, troupe_queue *queue,
+            troupe_deadline deadline, unsigned ends)
 {
     uint64_t dead = 0;
-    int status =
-        troupe__queue_enter(self, &queue->get.lock, &queue->get.owner,
-                            troupe__queue_single_get(queue), deadline, &dead);
+    int status = troupe__queue_enter(
+        self, queue, &queue->get.lock, &queue->get.owner,
+        troupe__queue_single_get(queue), deadline, ends, &dead);
 
     if (TROUPE__UNLIKELY(status == 1)) {
         repair(self, queue, dead);
         status = 0;
     }
     return status;
+}
+
+static inline int
+enter(struct troupe__thread *self, troupe_queue *queue,
+      troupe_deadline deadline)
+{
+    return enter_until(self, queue, deadline,
+                       TROUPE__QUEUE_STOPS | TROUPE__QUEUE_CLOSES);
 }
 
 bool
@@ -888,7 +896,7 @@ troupe_queue_release(troupe_queue *queue, void *data)
     record = leased_record(self, queue, data, &block);
     if (record == NULL)
         return -EINVAL;
-    status = enter(self, queue, TROUPE_FOREVER);
+    status = enter_until(self, queue, TROUPE_FOREVER, TROUPE__QUEUE_STOPS);
     if (status < 0)
         return status;
     ctl = troupe__load_relaxed(&record->ctl);

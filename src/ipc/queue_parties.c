@@ -100,13 +100,15 @@ cells_next(struct walk *walk)
     return walk->table == NULL ? NULL : &walk->table->cells[walk->i++];
 }
 
-/* The lock; nothing needs repair when its holder has died. */
+/* The lock; nothing needs repair when its holder has died. Without a deadline it
+ * ends with the request to stop alone. */
 static int
 lock(struct troupe__thread *self, troupe_queue *queue, troupe_deadline deadline)
 {
-    return troupe__mutex_acquire(self, &queue->party_lock, deadline, NULL) < 0
-               ? -ETIMEDOUT
-               : 0;
+    int status = troupe__queue_lock(self, queue, &queue->party_lock, deadline,
+                                    TROUPE__QUEUE_STOPS, NULL);
+
+    return status < 0 ? status : 0;
 }
 
 static void
@@ -475,8 +477,10 @@ troupe__queue_undeclare(troupe_queue *queue, int side,
         (side != TROUPE_QUEUE_PUT && side != TROUPE_QUEUE_GET))
         return;
     self = troupe__thread_enter(&status);
-    if (self == NULL || lock(self, queue, TROUPE_FOREVER) < 0)
+    if (self == NULL)
         return;
+    /* Has to be done, whoever wants what. */
+    (void)troupe__mutex_acquire(self, &queue->party_lock, TROUPE_FOREVER, NULL);
     before = troupe__load_relaxed(&queue->flags);
     cell = find(queue, cell_make(side_kind((unsigned)side), member));
     if (cell != NULL) {

@@ -236,8 +236,9 @@ enter(struct troupe__thread *self, troupe_queue *queue,
 {
     uint64_t dead = 0;
     int status =
-        troupe__queue_enter(self, &queue->put.lock, &queue->put.owner,
-                            troupe__queue_single_put(queue), deadline, &dead);
+        troupe__queue_enter(self, queue, &queue->put.lock, &queue->put.owner,
+                            troupe__queue_single_put(queue), deadline,
+                            TROUPE__QUEUE_STOPS | TROUPE__QUEUE_CLOSES, &dead);
 
     if (TROUPE__UNLIKELY(status == 1)) {
         repair(self, queue);

@@ -9,6 +9,7 @@
 
 #include <troupe.h>
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -236,5 +237,166 @@ TEST(queue_counts_waiters_never_too_low)
         CHECK_RC(put_now(), 0);
     for (i = 0; i < 2; i++)
         CHECK_EQ(waitpid(pids[i], NULL, 0), pids[i]);
+    troupe_queue_free(queue);
+}
+
+static const volatile void *stop_address;
+
+static void
+stop_there(const volatile void *address)
+{
+    if (address != stop_address)
+        return;
+    troupe__shim_atomic_hook = NULL;
+    (void)kill(getpid(), SIGSTOP);
+}
+
+/* A process that is stopped while it holds one of the queue's locks: at a place
+ * that a call arrives at under it. */
+static pid_t
+stopped_inside(const volatile void *address, int (*call)(void))
+{
+    pid_t pid = fork();
+    int status;
+
+    CHECK_GE(pid, 0);
+    if (pid == 0) {
+        CHECK_RC(troupe_free(troupe_alloc(8)), 0);
+        stop_address = address;
+        troupe__shim_atomic_hook = stop_there;
+        CHECK_RC(call(), 0);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+    CHECK(WIFSTOPPED(status));
+    return pid;
+}
+
+static void
+go_on(pid_t pid)
+{
+    int status;
+
+    CHECK_EQ(kill(pid, SIGCONT), 0);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
+static int
+attach_now(void)
+{
+    return troupe_queue_attach_producer(queue);
+}
+
+static int
+nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+TEST(queue_calls_end_with_a_stop_while_a_peer_is_stopped_inside)
+{
+    troupe_process *process;
+    struct iovec item = {&stop_address, 1};
+    unsigned char byte;
+    size_t count;
+    size_t size = 1;
+    void *reserved;
+    void *leased;
+    void *data;
+    pid_t pid;
+
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    CHECK_RC(troupe_process_new(&process, TROUPE_OPTIONS(troupe_process_options,
+                                                         .target = nothing,
+                                                         .produces = &queue,
+                                                         .produces_count = 1)),
+             0);
+    CHECK_RC(put_now(), 0);
+    CHECK_RC(put_now(), 0);
+    CHECK_RC(put_now(), 0);
+    CHECK_RC(troupe_queue_peek(queue, &leased, &size, TROUPE_NOW), 0);
+    CHECK_RC(troupe_queue_reserve(queue, 1, &reserved), 0);
+    CHECK_RC(troupe_stoppable_begin(), 0);
+    CHECK_RC(troupe_process_stop(troupe_process_current()), 0);
+
+    pid = stopped_inside(&queue->put.tail, put_now);
+    CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_FOREVER), -ECANCELED);
+    CHECK_RC(troupe_queue_put_many(queue, &item, 1, &count, TROUPE_FOREVER),
+             -ECANCELED);
+    CHECK_RC(troupe_queue_commit(queue, reserved, 1, TROUPE_FOREVER),
+             -ECANCELED);
+    CHECK_RC(put_now(), -EAGAIN);
+    go_on(pid);
+    CHECK_RC(troupe_queue_commit(queue, reserved, 1, TROUPE_FOREVER), 0);
+
+    pid = stopped_inside(&queue->get.cursor, get_now);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_FOREVER), -ECANCELED);
+    CHECK_RC(troupe_queue_get_many(queue, &item, 1, &count, TROUPE_FOREVER),
+             -ECANCELED);
+    CHECK_RC(troupe_queue_peek(queue, &data, &size, TROUPE_FOREVER),
+             -ECANCELED);
+    CHECK_RC(troupe_queue_release(queue, leased), -ECANCELED);
+    CHECK_RC(get_now(), -EAGAIN);
+    go_on(pid);
+    CHECK_RC(troupe_queue_release(queue, leased), 0);
+
+    pid = stopped_inside(&queue->flags, attach_now);
+    CHECK_RC(troupe_queue_attach_producer(queue), -ECANCELED);
+    CHECK_RC(troupe_queue_attach_consumer(queue), -ECANCELED);
+    CHECK_RC(troupe_queue_close(queue), -ECANCELED);
+    CHECK_RC(troupe_process_start(process), -ECANCELED);
+    go_on(pid);
+    CHECK_RC(troupe_queue_close(queue), 0);
+
+    troupe_stoppable_end();
+    troupe_process_free(process);
+    troupe_queue_free(queue);
+}
+
+static void *
+put_until_closed(void *arg)
+{
+    (void)arg;
+    CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_FOREVER), -ESHUTDOWN);
+    return NULL;
+}
+
+static void *
+get_until_closed(void *arg)
+{
+    unsigned char byte;
+    size_t size = 1;
+
+    (void)arg;
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_FOREVER), -ESHUTDOWN);
+    return NULL;
+}
+
+TEST(queue_calls_end_with_a_close_while_a_peer_is_stopped_inside)
+{
+    pthread_t threads[2];
+    pid_t putter;
+    pid_t getter;
+
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    CHECK_RC(put_now(), 0);
+    CHECK_RC(put_now(), 0);
+    putter = stopped_inside(&queue->put.tail, put_now);
+    getter = stopped_inside(&queue->get.head, get_now);
+    CHECK_EQ(pthread_create(&threads[0], NULL, put_until_closed, NULL), 0);
+    CHECK_EQ(pthread_create(&threads[1], NULL, get_until_closed, NULL), 0);
+    /* Both have found the lock held. */
+    while ((troupe__load_acquire(&queue->put.lock.word) & TROUPE__WAITERS) ==
+               0 ||
+           (troupe__load_acquire(&queue->get.lock.word) & TROUPE__WAITERS) == 0)
+        (void)usleep(100);
+    CHECK_RC(troupe_queue_close(queue), 0);
+    CHECK_EQ(pthread_join(threads[0], NULL), 0);
+    CHECK_EQ(pthread_join(threads[1], NULL), 0);
+    go_on(putter);
+    go_on(getter);
     troupe_queue_free(queue);
 }
