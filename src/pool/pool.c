@@ -311,8 +311,8 @@ troupe_pool_free(troupe_pool *pool)
     if (control == NULL)
         return status;
     (void)pthread_mutex_lock(&control->lock);
-    if (!troupe__crew_gone(control))
-        terminate(control);
+    /* Also a pool without workers: the next look would start new ones. */
+    terminate(control);
     (void)pthread_mutex_unlock(&control->lock);
     /* Killed processes end; nothing is half freed because of a stop. */
     stoppable = self->stoppable;

@@ -4,7 +4,11 @@
  */
 #include "pool_helper.h"
 
+#include "os/clock.h"
 #include "os/fault.h"
+#include "pool/pool.h"
+
+#include <sched.h>
 
 static const char *failing_call;
 static int failing_errno;
@@ -168,6 +172,31 @@ TEST_TIMEOUT(map_ends_when_no_worker_can_be_had_any_more, 60)
     fault_end();
     CHECK_RC(map_plain(pool), 0);
     pool_finish(pool);
+    CHECK_RC(troupe_free(died), 0);
+}
+
+/* Its one worker was not replaced while the map ran, and could be now. */
+TEST(pool_without_workers_is_freed)
+{
+    uint32_t *died = SHARED(uint32_t);
+    troupe_pool *pool = pool_new(1);
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    int status;
+
+    control = troupe__pool_enter(pool, &self, &status);
+    CHECK(control != NULL);
+    CHECK_RC(map_plain(pool), 0);
+    fault_begin("fork", EAGAIN, 0, -1);
+    CHECK_RC(troupe_pool_map(pool, die_once, NULL, 1, 0, NULL, 0,
+                             MAP_OPTIONS(.context = died), TROUPE_FOREVER),
+             TROUPE_TASKS_FAILED);
+    CHECK_EQ(pool_info(pool).alive, 0u);
+    fault_end();
+    /* The time has come to try again. */
+    while (troupe__clock_now() < control->crew[0].start_at)
+        (void)sched_yield();
+    CHECK_RC(troupe_pool_free(pool), 0);
     CHECK_RC(troupe_free(died), 0);
 }
 
