@@ -49,7 +49,9 @@
  * while the map runs, never afterwards.
  *
  * When the creator dies, by any signal, the workers are killed. When it exits
- * without troupe_pool_free(), they are ended as daemons are.
+ * without troupe_pool_free(), the pool is terminated among the finalizers, with
+ * priority 15 as in Python: calls in other threads end as
+ * troupe_pool_terminate() says.
  *
  * Who does what. The pool is a family object, made and run by one process, its
  * creator: calls that start, end or wait for work return -EXDEV in others. Any

@@ -400,8 +400,8 @@ TROUPE_API void troupe_process_list_free(troupe_process **children);
  *     are given up as if it had died, so that no child waits for them in vain
  *     (TROUPE_OWNER_DIED). What its other threads hold is theirs until the
  *     process has ended;
- *   - daemon children get SIGTERM, and all children are waited for, without
- *     limit, as in Python;
+ *   - daemon children get SIGTERM, also those that another thread starts
+ *     meanwhile, and all children are waited for, without limit, as in Python;
  *   - the other finalizers run;
  *   - stdout and stderr are flushed. (Other streams that a child opened it must
  *     close itself: their buffers may hold what is its parent's.)

@@ -18,6 +18,9 @@
 _Static_assert(sizeof(troupe_pool_options) == 32, "no padding at the end");
 _Static_assert(sizeof(troupe_pool_info) == 40, "no padding at the end");
 
+/* Of the finalizer that ends a pool when its creator exits: as Python's. */
+#define EXIT_PRIORITY 15
+
 /* The pools that this process has made; a fork child has copies, which their
  * member tells from its own. */
 static struct troupe__pool_control *controls;
@@ -165,6 +168,22 @@ object_new(struct troupe__thread *self, const troupe_pool_options *o)
     return troupe__object_publish(self, pool) == 0 ? pool : NULL;
 }
 
+static void exit_call(void *arg);
+
+/*
+ * Frees what no process uses any more. Unless the exit of this process has
+ * begun: then its finalizer may be at work with it in another thread, and what
+ * is in the heap is freed when the process has ended.
+ */
+static void
+control_end(struct troupe__pool_control *control, struct troupe__thread *self)
+{
+    if (troupe_finalizer_cancel(control->finalizer) < 0)
+        return;
+    troupe__pool_destroy(self, control->pool);
+    control_free(control);
+}
+
 int
 troupe_pool_new(troupe_pool **ret_pool, const troupe_pool_options *options)
 {
@@ -192,12 +211,18 @@ troupe_pool_new(troupe_pool **ret_pool, const troupe_pool_options *options)
         control_free(control);
         return troupe__detail(-ENOMEM, "a pool of %u workers", o.processes);
     }
+    status = troupe_finalizer_add(exit_call, control, EXIT_PRIORITY,
+                                  &control->finalizer);
+    if (status < 0) {
+        troupe__pool_destroy(self, control->pool);
+        control_free(control);
+        return troupe__detail(status, "memory for a pool");
+    }
     (void)pthread_mutex_lock(&control->lock);
     status = troupe__crew_fill(control);
     (void)pthread_mutex_unlock(&control->lock);
     if (troupe__load_relaxed(&control->pool->alive) == 0) {
-        troupe__pool_destroy(self, control->pool);
-        control_free(control);
+        control_end(control, self);
         return status;
     }
     troupe__detail_clear();
@@ -296,13 +321,46 @@ troupe_pool_join(troupe_pool *pool, troupe_deadline deadline)
     return troupe__crew_wait(control, self, deadline, NULL, is_gone, control);
 }
 
+/* Kills the workers and waits for their deaths: killed processes end. */
+static void
+crew_end(struct troupe__pool_control *control, struct troupe__thread *self)
+{
+    uint32_t stoppable = self->stoppable;
+    int status;
+
+    (void)pthread_mutex_lock(&control->lock);
+    /* Also a pool without workers: the next look would start new ones. */
+    terminate(control);
+    (void)pthread_mutex_unlock(&control->lock);
+    /* Nothing is half ended because of a stop. */
+    self->stoppable = 0;
+    do
+        status = troupe__crew_wait(control, self, TROUPE_FOREVER, NULL, is_gone,
+                                   control);
+    while (status < 0);
+    self->stoppable = stoppable;
+}
+
+/* The creator exits. Other threads may be waiting for work still: they are to
+ * start no new workers in place of those that the exit ends. */
+static void
+exit_call(void *arg)
+{
+    struct troupe__thread *self;
+    int status;
+
+    troupe_log(TROUPE_LOG_DEBUG, "finalizing pool");
+    self = troupe__thread_enter(&status);
+    if (self != NULL)
+        crew_end(arg, self);
+}
+
 int
 troupe_pool_free(troupe_pool *pool)
 {
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     troupe_imap *imap;
-    uint32_t stoppable;
     int status;
 
     if (pool == NULL)
@@ -310,26 +368,14 @@ troupe_pool_free(troupe_pool *pool)
     control = troupe__pool_enter(pool, &self, &status);
     if (control == NULL)
         return status;
-    (void)pthread_mutex_lock(&control->lock);
-    /* Also a pool without workers: the next look would start new ones. */
-    terminate(control);
-    (void)pthread_mutex_unlock(&control->lock);
-    /* Killed processes end; nothing is half freed because of a stop. */
-    stoppable = self->stoppable;
-    self->stoppable = 0;
-    do
-        status = troupe__crew_wait(control, self, TROUPE_FOREVER, NULL, is_gone,
-                                   control);
-    while (status < 0);
-    self->stoppable = stoppable;
+    crew_end(control, self);
     (void)pthread_mutex_lock(&control->lock);
     while ((imap = control->streams) != NULL) {
         control->streams = troupe__imap_next_of(imap);
         troupe__imap_orphan(imap);
     }
     (void)pthread_mutex_unlock(&control->lock);
-    troupe__pool_destroy(self, pool);
-    control_free(control);
+    control_end(control, self);
     return 0;
 }
 

@@ -37,6 +37,7 @@ struct troupe__pool_control {
     struct troupe__pool_control *next; /* under the list's lock */
     troupe_pool *pool;
     struct troupe__member_ref member; /* of the creator; constant */
+    uint64_t finalizer;               /* constant */
 
     pthread_mutex_t lock;
     char name[32];

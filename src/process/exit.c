@@ -180,38 +180,35 @@ finalizers_run(int priority)
     }
 }
 
-/* The first started child that has not been told yet, with a reference; only
- * daemons, or all. */
+/*
+ * The next child to be ended, with a reference: a daemon that was not asked to
+ * end yet, else one that was not waited for, *ret_join then. Another thread may
+ * start daemons meanwhile: they too are asked before they are waited for.
+ */
 static troupe_process *
-child_untold(bool daemons)
+child_next(bool *ret_join)
 {
     struct troupe__processes *all = troupe__processes_lock();
     troupe_process *p;
 
     if (all == NULL)
         return NULL;
+    *ret_join = false;
     for (p = all->first; p != NULL; p = p->next)
-        if (p->started && !p->told && (p->daemon || !daemons))
+        if (p->started && p->daemon && !p->told)
             break;
+    if (p == NULL) {
+        *ret_join = true;
+        for (p = all->first; p != NULL; p = p->next)
+            if (p->started && !p->given_up)
+                break;
+    }
     if (p != NULL) {
-        p->told = true;
+        *(*ret_join ? &p->given_up : &p->told) = true;
         troupe__process_ref(p);
     }
     troupe__processes_unlock();
     return p;
-}
-
-static void
-children_untell(void)
-{
-    struct troupe__processes *all = troupe__processes_lock();
-    troupe_process *p;
-
-    if (all == NULL)
-        return;
-    for (p = all->first; p != NULL; p = p->next)
-        p->told = false;
-    troupe__processes_unlock();
 }
 
 static void
@@ -262,24 +259,19 @@ static void
 children_end(void)
 {
     troupe_process *p;
+    bool join;
 
     if (!has_children())
         return;
     holdings_end();
-    while ((p = child_untold(true)) != NULL) {
+    while ((p = child_next(&join)) != NULL) {
         if (troupe_process_is_alive(p)) {
-            troupe_log(TROUPE_LOG_INFO, "calling terminate() for daemon %s",
+            troupe_log(TROUPE_LOG_INFO,
+                       join ? "calling join() for process %s"
+                            : "calling terminate() for daemon %s",
                        troupe_process_name(p));
-            (void)troupe_process_terminate(p);
-        }
-        child_release(p);
-    }
-    children_untell();
-    while ((p = child_untold(false)) != NULL) {
-        if (troupe_process_is_alive(p)) {
-            troupe_log(TROUPE_LOG_INFO, "calling join() for process %s",
-                       troupe_process_name(p));
-            (void)troupe_process_join(p, TROUPE_FOREVER);
+            (void)(join ? troupe_process_join(p, TROUPE_FOREVER)
+                        : troupe_process_terminate(p));
         }
         child_release(p);
     }

@@ -61,7 +61,8 @@ struct troupe_process {
     bool ended; /* and reaped, or gone */
     bool closed;
     bool hidden;   /* the parent lives in a pid namespace that we cannot see */
-    bool told;     /* exit: asked to end, or given up waiting for it */
+    bool told;     /* exit: asked to end */
+    bool given_up; /* exit: waited for, or given up waiting */
     bool listed;   /* in the list of children, which then holds a reference */
     unsigned refs; /* the user, the list, lists handed out, calls */
     unsigned pins; /* calls that use pidfd without the lock */

@@ -4,4 +4,4 @@
 # file: src/pool/pool.c
 # scenario: troupe_task_return
 # expect: loss
-/^troupe_pool_free/,/^}/s/^    troupe__pool_destroy(self, pool);/    (void)self;/
+/^control_end/,/^}/s/^    troupe__pool_destroy(self, control->pool);/    (void)self;/
