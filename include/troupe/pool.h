@@ -72,7 +72,9 @@
  * die in a row before they took a task, the next one is started later and later,
  * up to a second apart; after ten seconds of that the calls that wait say so.
  *
- * Nothing here may be called in a signal handler. -EINVAL for a NULL pool and
+ * Nothing here is a cancellation point: callbacks of the creator (sources,
+ * progress) run with cancellation disabled. Nothing here may be called in a
+ * signal handler. -EINVAL for a NULL pool and
  * for an address that is not a pool; -ENOMEM, -EUSERS or -EMFILE when the
  * calling thread could not join the family.
  */

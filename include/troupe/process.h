@@ -35,7 +35,9 @@
  * at a time. troupe_process_free() is for the last user of a handle, as free(3).
  * After fork in a process with threads the child goes on as POSIX says: with
  * the forking thread alone. Nothing here may be called in a signal handler
- * unless its comment says so.
+ * unless its comment says so. Nothing here is a cancellation point; in a
+ * started child cancellation of its first thread is off until it turns it on,
+ * because a request to cancel the thread that starts it would be its own too.
  *
  * Every call that returns a status may also return -ENOMEM, nothing having
  * happened, when it is the first of its process and there is no memory for the

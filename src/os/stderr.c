@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "os/stderr.h"
 
+#include "os/cancel.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -33,6 +35,7 @@ write_all(const char *text, size_t length)
 void
 troupe__stderr_write(const char *text, size_t length)
 {
+    TROUPE__UNCANCELLED;
     static const struct timespec now;
     int saved = errno;
     sigset_t pipe_signal;

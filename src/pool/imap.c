@@ -7,6 +7,7 @@
 #include "heap/alloc.h"
 #include "heap/detail.h"
 #include "heap/options.h"
+#include "os/cancel.h"
 
 #include <troupe/error.h>
 #include <troupe/heap.h>
@@ -374,6 +375,7 @@ troupe_pool_imap_unordered(troupe_imap **ret_imap, troupe_pool *pool,
                            troupe_pool_source *source, void *source_arg,
                            const troupe_imap_options *options)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     troupe_imap_options o;
@@ -636,6 +638,7 @@ int
 troupe_imap_next(troupe_imap *imap, troupe_result *ret_result,
                  troupe_deadline deadline)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__thread *self;
     int status;
 
@@ -654,6 +657,7 @@ troupe_imap_next(troupe_imap *imap, troupe_result *ret_result,
 int
 troupe_imap_take(troupe_imap *imap, void **ret_data)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__task_slot *slot;
     struct troupe__thread *self;
     void *data;
@@ -711,6 +715,7 @@ runs_here(const struct troupe__pool_worker *worker, void *arg)
 int
 troupe_imap_free(troupe_imap *imap)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     int status;

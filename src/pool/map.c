@@ -6,6 +6,7 @@
 
 #include "heap/detail.h"
 #include "heap/options.h"
+#include "os/cancel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -534,6 +535,7 @@ troupe_pool_map(troupe_pool *pool, troupe_map_function *function,
                 void *results, size_t result_size,
                 const troupe_map_options *options, troupe_deadline deadline)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__pool_control *control;
     troupe_map_report report = {.size = sizeof(report), .first = UINT64_MAX};
     struct troupe__thread *self;

@@ -7,6 +7,7 @@
 #include "heap/directory.h"
 #include "heap/options.h"
 #include "heap/slot.h"
+#include "os/cancel.h"
 #include "os/processors.h"
 
 #include <troupe/log.h>
@@ -187,6 +188,7 @@ control_end(struct troupe__pool_control *control, struct troupe__thread *self)
 int
 troupe_pool_new(troupe_pool **ret_pool, const troupe_pool_options *options)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     troupe_pool_options o;
@@ -251,6 +253,7 @@ state_raise(struct troupe__pool_control *control, enum troupe__pool_state state)
 int
 troupe_pool_close(troupe_pool *pool)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     int status;
@@ -284,6 +287,7 @@ terminate(struct troupe__pool_control *control)
 int
 troupe_pool_terminate(troupe_pool *pool)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     int status;
@@ -307,6 +311,7 @@ is_gone(void *arg)
 int
 troupe_pool_join(troupe_pool *pool, troupe_deadline deadline)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     int status;
@@ -346,6 +351,7 @@ crew_end(struct troupe__pool_control *control, struct troupe__thread *self)
 static void
 exit_call(void *arg)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__thread *self;
     int status;
 
@@ -358,6 +364,7 @@ exit_call(void *arg)
 int
 troupe_pool_free(troupe_pool *pool)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     troupe_imap *imap;

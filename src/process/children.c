@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "children.h"
 
+#include "os/cancel.h"
+
 #include <stdlib.h>
 
 /* Finished children looked for in one start: enough that they do not pile up in
@@ -12,6 +14,7 @@ int
 troupe_process_active_children(troupe_process ***ret_children,
                                size_t *ret_count)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__processes *all;
     struct troupe__member_ref *dead = NULL;
     troupe_process **list;

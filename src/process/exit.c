@@ -19,6 +19,7 @@
 #include "heap/family.h"
 #include "heap/slot.h"
 #include "ipc/queue.h"
+#include "os/cancel.h"
 
 #include <troupe/log.h>
 
@@ -281,6 +282,7 @@ children_end(void)
 static void
 run_sequence(void)
 {
+    TROUPE__UNCANCELLED;
     bool again;
 
     if (state_lock() == NULL)

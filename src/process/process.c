@@ -8,6 +8,7 @@
 #include "heap/detail.h"
 #include "heap/options.h"
 #include "heap/wait.h"
+#include "os/cancel.h"
 #include "os/child.h"
 
 #include <poll.h>
@@ -282,6 +283,7 @@ troupe__process_reap(struct troupe__processes *all, troupe_process *p,
 static int
 look(troupe_process *p, bool *ret_ended)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__processes *all = troupe__processes_lock();
     struct troupe__member_ref member;
     bool now = false;
@@ -306,6 +308,7 @@ look(troupe_process *p, bool *ret_ended)
 bool
 troupe_process_is_alive(troupe_process *p)
 {
+    TROUPE__UNCANCELLED;
     bool ended;
 
     if (p == NULL)
@@ -503,6 +506,7 @@ troupe_process_sentinel(troupe_process *p, int *ret_fd)
 int
 troupe_process_close(troupe_process *p)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__processes *all;
     struct troupe__member_ref member = {0, 0};
     bool now = false;
@@ -584,6 +588,7 @@ has_ended(troupe_process *p)
 int
 troupe_process_join(troupe_process *p, troupe_deadline deadline)
 {
+    TROUPE__UNCANCELLED;
     struct troupe__thread *self;
     struct troupe__wait wait;
     struct pollfd fd;

@@ -94,7 +94,8 @@ struct troupe__processes {
  * The lock of everything here. It is held over every fork, so that the child
  * finds it free and what it protects in order: never held while forking, nor
  * while anything blocks. Below it only the lock of the heap's creation may be
- * taken.
+ * taken. Its holder is not cancelled: what is called under it has cancellation
+ * points.
  *
  * Taking it finds out whether this is a fork child: the state returned is
  * always this process's own. NULL: no memory, and the lock is not held.

@@ -21,6 +21,7 @@
 
 #include "heap/detail.h"
 #include "ipc/queue.h"
+#include "os/cancel.h"
 #include "os/child.h"
 #include "os/fd.h"
 
@@ -304,6 +305,7 @@ start_member(troupe_process *p)
 int
 troupe_process_start(troupe_process *p)
 {
+    TROUPE__UNCANCELLED;
     int status;
 
     troupe__detail_clear();

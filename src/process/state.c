@@ -3,6 +3,7 @@
 
 #include "base/atomic.h"
 #include "heap/family.h"
+#include "os/cancel.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ static struct troupe__processes processes = {
              .life_write = -1},
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int cancel_state; /* lock; of the thread that holds it */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_error;
 
@@ -81,16 +83,23 @@ place_confirm(struct troupe__place *place)
     troupe__store_release(&place->epoch, processes.epoch);
 }
 
+/* Its holder is not cancelled: the next fork would wait for ever. */
 static void
-before_fork(void)
+lock_take(void)
 {
+    int cancel = troupe__cancel_off();
+
     (void)pthread_mutex_lock(&lock);
+    cancel_state = cancel;
 }
 
 static void
-after_fork_parent(void)
+lock_give(void)
 {
+    int cancel = cancel_state;
+
     (void)pthread_mutex_unlock(&lock);
+    troupe__cancel_restore(&cancel);
 }
 
 static void
@@ -103,14 +112,13 @@ after_fork_child(void)
         if (place != NULL)
             place_confirm(place);
     }
-    (void)pthread_mutex_unlock(&lock);
+    lock_give();
 }
 
 static void
 set_up(void)
 {
-    once_error =
-        pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    once_error = pthread_atfork(lock_take, lock_give, after_fork_child);
 }
 
 struct troupe__processes *
@@ -120,7 +128,7 @@ troupe__processes_lock(void)
 
     if (pthread_once(&once, set_up) != 0 || once_error != 0 || place == NULL)
         return NULL;
-    (void)pthread_mutex_lock(&lock);
+    lock_take();
     /* The place is zeroed in a child by whatever call it was made, also one
      * that runs no handlers. */
     if (place->epoch != processes.epoch || processes.epoch == 0) {
@@ -133,7 +141,7 @@ troupe__processes_lock(void)
 void
 troupe__processes_unlock(void)
 {
-    (void)pthread_mutex_unlock(&lock);
+    lock_give();
 }
 
 /* Without the lock, for signal handlers, wherever it is known that no fork has
