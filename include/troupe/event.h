@@ -74,11 +74,15 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_event_wait(troupe_event *event,
  * also when the member that sets the event dies before it could tell.
  *
  * The descriptor belongs to the event and this member: each call gives the same
- * one, troupe_event_fini() closes it (that of the calling member), and a fork
- * child asks for its own. Members of one network namespace can tell each other.
+ * one, and a fork child asks for its own. troupe_event_fini() closes that of the
+ * calling member; where another member has ended the event it is closed when
+ * this one next makes a descriptor. Members of one network namespace can tell
+ * each other.
  *
- * 0; -EINVAL (NULL, misaligned); -EMFILE, -ENFILE, -ENOMEM. Never blocks.
- */
+ * 0; -EINVAL (NULL, misaligned); -EMFILE, -ENFILE, -ENOMEM, -ENOTSUP: no
+ * descriptor, memory or name for a socket; -ENOMEM, -EUSERS, -EMFILE: this
+ * thread could not join the family. Waits for nobody but threads of this process
+ * that are in the same function, and for memory. */
 TROUPE_API int troupe_event_fileno(troupe_event *event, int *ret_fd);
 
 TROUPE_END_DECLS

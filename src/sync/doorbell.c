@@ -39,6 +39,7 @@ struct pollers {
 struct bell {
     struct bell *next;
     uint64_t *home;
+    struct pollers *table; /* which the cell is in */
     struct poller *cell;
     uint64_t name;
     int socket;
@@ -269,8 +270,6 @@ adopt(const struct troupe__thread *self)
     polling.self = mine;
 }
 
-/* The bell for a home, if it still stands there: the object may have been
- * freed by somebody else, and its memory used anew. */
 static struct bell **
 bell_find(const uint64_t *home)
 {
@@ -281,22 +280,29 @@ bell_find(const uint64_t *home)
     return *link == NULL ? NULL : link;
 }
 
+/* Whether a bell has its cell still: somebody else may have ended the object.
+ * Looks at nothing that may have no memory, as a home may have none by now. */
 static bool
 cell_stands(const struct bell *bell)
 {
-    const struct pollers *table = table_at(troupe__load_acquire(bell->home));
-
-    for (; table != NULL; table = table_at(troupe__load_acquire(&table->next)))
-        if (bell->cell >= table->cells && bell->cell < table->cells + POLLERS)
-            return troupe__load_acquire(&bell->cell->member) == polling.self &&
-                   bell->cell->name == bell->name;
-    return false;
+    return troupe__block_owner(bell->table) == TROUPE__OWNER_LIBRARY &&
+           table_at(troupe__family_offset(bell->table)) != NULL &&
+           troupe__load_acquire(&bell->table->home) != 0 &&
+           troupe__load_acquire(&bell->cell->member) == polling.self &&
+           troupe__load_acquire(&bell->cell->name) == bell->name;
 }
 
+/* The same for the object that is at the home now: it may be a new one. */
 static bool
 bell_stands(const struct bell *bell)
 {
-    return troupe__bell_is(bell->socket, bell->name) && cell_stands(bell);
+    const struct pollers *table = table_at(troupe__load_acquire(bell->home));
+
+    if (!troupe__bell_is(bell->socket, bell->name) || !cell_stands(bell))
+        return false;
+    while (table != NULL && table != bell->table)
+        table = table_at(troupe__load_acquire(&table->next));
+    return table != NULL;
 }
 
 static void
@@ -308,6 +314,19 @@ bell_drop(struct bell **link)
         cell_clear(bell->cell, polling.self);
     *link = bell->next;
     bell_close(bell);
+}
+
+/* Drops the bells of what others have ended. */
+static void
+bells_sweep(void)
+{
+    struct bell **link = &polling.bells;
+
+    while (*link != NULL)
+        if (cell_stands(*link))
+            link = &(*link)->next;
+        else
+            bell_drop(link);
 }
 
 static void
@@ -541,7 +560,8 @@ joined(void)
  * walks the directory may be looking at it already.
  */
 static struct poller *
-cell_new(struct troupe__thread *self, uint64_t *home)
+cell_new(struct troupe__thread *self, uint64_t *home,
+         struct pollers **ret_table)
 {
     struct pollers *fresh = NULL;
     uint64_t mine = polling.self;
@@ -581,6 +601,7 @@ cell_new(struct troupe__thread *self, uint64_t *home)
             if (!troupe__cas_seq_cst(&cell->member, &member, mine))
                 continue;
             troupe__store_seq_cst(&cell->armed, 0u);
+            *ret_table = table;
             return cell;
         }
         link = &table->next;
@@ -595,6 +616,7 @@ bell_new(struct troupe__thread *self, uint64_t *home, struct bell **ret)
 
     if (bell == NULL)
         return -ENOMEM;
+    bells_sweep();
     bell->home = home;
     bell->set = -1;
     bell->socket = troupe__bell_new(&bell->name);
@@ -606,7 +628,7 @@ bell_new(struct troupe__thread *self, uint64_t *home, struct bell **ret)
     if (status >= 0)
         status = troupe__set_add(bell->set, polling.set, 1);
     if (status >= 0) {
-        bell->cell = cell_new(self, home);
+        bell->cell = cell_new(self, home, &bell->table);
         if (bell->cell == NULL)
             status = -ENOMEM;
     }

@@ -40,7 +40,8 @@ troupe__doorbell_signal(const uint64_t *home)
 }
 
 /* The descriptor of this member for a home, made if need be. It begins
- * readable. 0, -EMFILE, -ENFILE, -ENOMEM. */
+ * readable. Those of objects that others have ended are closed. 0, -EMFILE,
+ * -ENFILE, -ENOMEM, -ENOTSUP. */
 int troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
                             int *ret_fd);
 

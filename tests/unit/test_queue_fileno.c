@@ -532,3 +532,50 @@ TEST(event_fileno_in_private_memory_outlives_the_copy_of_a_child)
     CHECK(!is_open(fd));
     keep_sender();
 }
+
+static unsigned
+count_open(void)
+{
+    unsigned count = 0;
+    int fd;
+
+    for (fd = 0; fd < 1024; fd++)
+        count += is_open(fd);
+    return count;
+}
+
+/* The member that polls is not the one that ends what is polled. */
+TEST(event_descriptors_of_what_others_ended_are_closed)
+{
+    enum { EVENTS = 30 };
+
+    troupe_event *events = troupe_calloc(EVENTS + 1, sizeof(*events));
+    unsigned before;
+    unsigned round;
+    unsigned i;
+    int fd;
+
+    CHECK(events != NULL);
+    CHECK_RC(troupe_event_fileno(&events[EVENTS], &fd), 0);
+    before = count_open();
+    for (round = 0; round < 3; round++) {
+        pid_t pid;
+
+        for (i = 0; i < EVENTS; i++)
+            CHECK_RC(troupe_event_fileno(&events[i], &fd), 0);
+        CHECK_EQ(count_open(), before + 2 * EVENTS);
+        pid = fork();
+        if (pid == 0) {
+            for (i = 0; i < EVENTS; i++)
+                troupe_event_fini(&events[i]);
+            _exit(0);
+        }
+        reap(pid);
+        CHECK_RC(troupe_event_fileno(&events[0], &fd), 0);
+        CHECK_EQ(count_open(), before + 2);
+    }
+    troupe_event_fini(&events[0]);
+    troupe_event_fini(&events[EVENTS]);
+    CHECK_RC(troupe_free(events), 0);
+    keep_sender();
+}
