@@ -26,17 +26,26 @@ _Static_assert(2 + TROUPE__WAIT_OWNERS <= TROUPE__FUTEX_TARGETS,
                "the word, the request to stop, and the owners");
 
 static void
-publish(const struct troupe__wait *wait)
+show(struct troupe__slot *slot, uint64_t address, int64_t since, uint32_t kind)
+{
+    troupe__store_relaxed(&slot->wait_object, address);
+    troupe__store_relaxed(&slot->wait_since, since);
+    /* release: a reader that sees the kind sees what belongs to it. */
+    troupe__store_release(&slot->wait_kind, kind);
+}
+
+static void
+publish(struct troupe__wait *wait)
 {
     struct troupe__slot *slot = wait->self->slot;
     uint64_t address = (uint64_t)(uintptr_t)wait->object;
 
     if (troupe_heap_contains(wait->object, 1))
         address = troupe__family_offset(wait->object);
-    troupe__store_relaxed(&slot->wait_object, address);
-    troupe__store_relaxed(&slot->wait_since, wait->since);
-    /* release: a reader that sees the kind sees what belongs to it. */
-    troupe__store_release(&slot->wait_kind, wait->kind);
+    wait->outer_object = troupe__load_relaxed(&slot->wait_object);
+    wait->outer_since = troupe__load_relaxed(&slot->wait_since);
+    wait->outer_kind = troupe__load_relaxed(&slot->wait_kind);
+    show(slot, address, wait->since, wait->kind);
 }
 
 /* Adds the owner's token to what is slept on, so that its death wakes us. False:
@@ -94,8 +103,6 @@ look_around(struct troupe__wait *wait, const uint64_t *owners, unsigned count,
             troupe__members_census(now);
     }
     (void)pthread_setcancelstate(cancel, NULL);
-    /* Recovery may have waited for something itself. */
-    publish(wait);
 }
 
 /* Before a sleep. True: the bound had passed, and something may have changed by
@@ -217,8 +224,15 @@ troupe__wait_poll(struct troupe__wait *wait, struct pollfd *fds, unsigned count)
 void
 troupe__wait_end(struct troupe__wait *wait)
 {
-    if (wait->bound != 0)
-        troupe__store_relaxed(&wait->self->slot->wait_kind, 0u);
+    struct troupe__slot *slot = wait->self->slot;
+
+    if (wait->bound == 0)
+        return;
+    /* A queue's waiter takes the queue's locks between two sleeps. */
+    if (wait->outer_kind != 0)
+        show(slot, wait->outer_object, wait->outer_since, wait->outer_kind);
+    else
+        troupe__store_relaxed(&slot->wait_kind, 0u);
 }
 
 bool

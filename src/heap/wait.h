@@ -39,6 +39,10 @@ struct troupe__wait {
     uint32_t kind;
     uint32_t rounds; /* bounds that have passed */
     uint64_t last_owner;
+    /* What the thread had published before: a wait around this one. */
+    uint64_t outer_object;
+    int64_t outer_since;
+    uint32_t outer_kind;
 };
 
 static inline void
@@ -55,6 +59,7 @@ troupe__wait_begin(struct troupe__wait *wait, struct troupe__thread *self,
     wait->kind = kind;
     wait->rounds = 0;
     wait->last_owner = 0;
+    wait->outer_kind = 0;
 }
 
 /*
@@ -93,7 +98,7 @@ int troupe__wait_sleep_any(struct troupe__wait *wait, const uint32_t *word,
 int troupe__wait_poll(struct troupe__wait *wait, struct pollfd *fds,
                       unsigned count);
 
-/* Takes the publication back. */
+/* Takes the publication back, to what it was before. */
 void troupe__wait_end(struct troupe__wait *wait);
 
 /* Whether it can help to spin for another thread: there is a second processor

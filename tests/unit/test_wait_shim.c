@@ -278,6 +278,34 @@ TEST(wait_publishes_what_it_waits_for)
     troupe__wait_end(&wait);
 }
 
+/* A queue's waiter waits for the queue's locks now and then. */
+TEST(wait_inside_a_wait_gives_back_what_was_published)
+{
+    struct troupe__slot *slot = unit_slot();
+    struct troupe__thread *self = troupe__thread_self;
+    struct troupe__wait outer;
+    struct troupe__wait inner;
+    uint32_t *shared = unit_shared(64);
+    uint32_t local = 0;
+    int64_t since;
+
+    troupe__wait_begin(&outer, self, shared, TROUPE__KIND_QUEUE_ITEMS,
+                       troupe_after(3600));
+    CHECK_RC(troupe__wait_sleep(&outer, &local, 1, 0), 0);
+    since = slot->wait_since;
+    troupe__wait_begin(&inner, self, &local, TROUPE__KIND_INTERNAL,
+                       troupe_after(3600));
+    CHECK_RC(troupe__wait_sleep(&inner, &local, 1, 0), 0);
+    CHECK_EQ(slot->wait_kind, (uint32_t)TROUPE__KIND_INTERNAL);
+    CHECK_EQ(slot->wait_object, (uint64_t)(uintptr_t)&local);
+    troupe__wait_end(&inner);
+    CHECK_EQ(slot->wait_kind, (uint32_t)TROUPE__KIND_QUEUE_ITEMS);
+    CHECK_EQ(slot->wait_object, troupe__family_offset(shared));
+    CHECK_EQ(slot->wait_since, since);
+    troupe__wait_end(&outer);
+    CHECK_EQ(slot->wait_kind, 0u);
+}
+
 TEST(wait_with_a_deadline_that_has_passed_does_not_sleep)
 {
     static const troupe_deadline deadlines[] = {TROUPE_NOW, -1, INT64_MIN, 1};
