@@ -220,19 +220,38 @@ troupe__object_claim(struct troupe__thread *self, void *object)
 }
 
 void
-troupe__object_free(struct troupe__thread *self, void *address)
+troupe__object_detach(struct troupe__object *object)
 {
-    struct troupe__object *object = address;
     uint64_t *entry = object_entry(object);
     uint64_t value = entry_value(object);
 
-    if (!troupe__object_claim(self, object))
-        return;
     /* The magic first: an entry without it does not count, and the next to
      * publish may have taken it by now. */
-    object->magic = 0;
+    object->magic =
+        TROUPE__OBJECT_MAGIC + TROUPE__OBJECT_DETACHED + object->kind;
     if (entry != NULL)
         (void)troupe__cas_release(entry, &value, UINT64_C(0));
+}
+
+bool
+troupe__object_held(const void *block, enum troupe__kind kind)
+{
+    uint32_t magic = TROUPE__OBJECT_MAGIC + (uint32_t)kind;
+    const struct troupe__object *object = block;
+
+    return (troupe__family_offset(block) & 63) == 0 &&
+           (object->magic & ~TROUPE__OBJECT_DETACHED) == magic;
+}
+
+void
+troupe__object_free(struct troupe__thread *self, void *address)
+{
+    struct troupe__object *object = address;
+
+    if (!troupe__object_claim(self, object))
+        return;
+    troupe__object_detach(object);
+    object->magic = 0;
     (void)troupe__block_free(self, object, troupe__owner_held(self->slot));
 }
 

@@ -29,14 +29,25 @@ int troupe__object_publish(struct troupe__thread *self, void *address);
  * is no object any more, or another thread frees it. */
 bool troupe__object_claim(struct troupe__thread *self, void *object);
 
+/* Takes the object out of the directory and its magic away: who takes the
+ * directory's lock from here on does not find it, and so what it holds may be
+ * freed without that lock. It is the caller's (troupe__object_claim), or a dead
+ * thread's that is being recovered; may be repeated. */
+void troupe__object_detach(struct troupe__object *object);
+
+/* Whether what a thread holds is an object of this kind, detached or not. */
+bool troupe__object_held(const void *block, enum troupe__kind kind);
+
 /* Takes the object out of the directory and frees it. For kinds that walkers
- * change, the caller holds the directory's lock. */
+ * change, the caller holds the directory's lock, or has held it when it took the
+ * object out. */
 void troupe__object_free(struct troupe__thread *self, void *address);
 
 /*
- * The directory's lock keeps objects from being freed. False: not held, its
- * holder was stopped. While holding it the caller may take the locks of
- * objects and the allocator's.
+ * The directory's lock keeps objects from being freed. False: not held, for its
+ * holder was stopped, or takes long; what was to be done under it is not done.
+ * While holding it the caller may take the locks of objects and the
+ * allocator's.
  */
 bool troupe__directory_lock(struct troupe__thread *self);
 void troupe__directory_unlock(struct troupe__thread *self);

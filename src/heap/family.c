@@ -431,6 +431,7 @@ join(void)
 {
     struct troupe__thread *self;
     uint64_t dead = 0;
+    bool settled = true;
     bool created;
     bool started;
     int status;
@@ -446,19 +447,22 @@ join(void)
     /* A started child leaves recovery to those who were there before: it would
      * have to look at everybody, with pages that it has not touched yet. */
     started = self->tid != 0;
-    /* From the claim on the tag is set, though not yet published: only this
-     * thread looks at its own page. */
-    status = troupe__slot_claim(self, &dead);
+    do {
+        /* From the claim on the tag is set, though not yet published: only this
+         * thread looks at its own page. */
+        status = troupe__slot_claim(self, settled, &dead);
+        if (status < 0)
+            return status;
+        status = troupe__member_join(&self->member);
+        /* Also after a failure: leaving settles in the name of this stay alone.
+         * What cannot be settled now keeps its slot. */
+        settled =
+            dead == 0 || troupe__slot_settle(self->slot, self->index, dead);
+        if (status < 0 || !settled)
+            troupe__slot_leave(self);
+    } while (status == 0 && !settled);
     if (status < 0)
         return status;
-    status = troupe__member_join(&self->member);
-    /* Also after a failure: leaving settles in the name of this stay alone. */
-    if (dead != 0)
-        troupe__slot_settle(self->slot, self->index, dead);
-    if (status < 0) {
-        troupe__slot_leave(self);
-        return status;
-    }
     if (!started)
         (void)troupe__slots_recover();
     return 0;

@@ -362,7 +362,7 @@ enum troupe__kind {
 
 /* What every object in the directory begins with. */
 struct troupe__object {
-    uint32_t magic; /* TROUPE__OBJECT_MAGIC + kind */
+    uint32_t magic; /* TROUPE__OBJECT_MAGIC + kind [+ .._DETACHED] */
     uint32_t kind;
     uint64_t directory_entry; /* offset of its entry */
     uint64_t creator;         /* tag */
@@ -371,6 +371,8 @@ struct troupe__object {
 };
 
 #define TROUPE__OBJECT_MAGIC UINT32_C(0x74727000)
+/* It is being freed, and may still hold something. */
+#define TROUPE__OBJECT_DETACHED UINT32_C(0x80)
 
 _Static_assert(sizeof(struct troupe__slot) == 4096, "a slot is a page");
 _Static_assert(sizeof(struct troupe__member) == 256, "16 members a page");

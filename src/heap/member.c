@@ -4,6 +4,7 @@
 #include "base/atomic.h"
 #include "base/math.h"
 #include "heap/detail.h"
+#include "heap/directory.h"
 #include "heap/scope.h"
 #include "heap/slot.h"
 #include "heap/wait.h"
@@ -636,17 +637,23 @@ troupe__member_has_children(struct troupe__member_ref ref)
     return false;
 }
 
-/* The caller has the right to the record, which is proved dead. Every step may
- * be repeated by the next one. */
-static void
+/*
+ * The caller has the right to the record, which is proved dead. Every step may
+ * be repeated by the next one. 1: it is free; 0: not dead after all, or still to
+ * be settled; -EAGAIN: likewise, for the directory's lock was not to be had. A
+ * record that is to be settled stays DEAD, and so the next to look finds it.
+ */
+static int
 record_recover(struct troupe__member *member, uint32_t number, uint64_t state)
 {
+    struct troupe__thread *self = troupe__thread_self;
     uint32_t generation = state_generation(state);
+    bool settled;
 
     if (state_kind(state) != TROUPE__MEMBER_DEAD) {
         if (!troupe__cas_seq_cst(&member->state, &state,
                                  state_make(generation, TROUPE__MEMBER_DEAD)))
-            return; /* a starting child arrived after all */
+            return 0; /* a starting child arrived after all */
     }
     /* Pairs with the fence in troupe__member_join(): a thread that came in the
      * meantime and saw the record alive is seen here. */
@@ -655,15 +662,21 @@ record_recover(struct troupe__member *member, uint32_t number, uint64_t state)
         if (!is_near(member) || !has_ended(member)) {
             troupe__store_release(&member->state,
                                   state_make(generation, TROUPE__MEMBER_ALIVE));
-            return;
+            return 0;
         }
         troupe__slots_condemn(number, generation);
     }
     troupe__slots_mourn(number, generation);
-    troupe__recovery_member(number, generation);
+    if (!troupe__directory_lock(self))
+        return -EAGAIN;
+    settled = troupe__recovery_member(number, generation);
+    troupe__directory_unlock(self);
+    if (!settled)
+        return 0;
     troupe__scopes_recover(number, generation);
     troupe__store_release(&member->state,
                           state_make(generation + 1, TROUPE__MEMBER_FREE));
+    return 1;
 }
 
 unsigned
@@ -673,9 +686,12 @@ troupe__members_recover(void)
     struct troupe__thread *self = troupe__thread_self;
     uint32_t high = troupe__load_acquire(&heap->members_high);
     unsigned recovered = 0;
+    int status = 0;
     uint32_t i;
 
-    for (i = 0; i < high && i < TROUPE__MEMBERS; i++) {
+    /* One that cannot have the directory's lock is the last: the others need it
+     * too. */
+    for (i = 0; i < high && i < TROUPE__MEMBERS && status >= 0; i++) {
         struct troupe__member *member = troupe__member_at(i);
         uint64_t state = troupe__load_acquire(&member->state);
 
@@ -687,8 +703,8 @@ troupe__members_recover(void)
         state = troupe__load_acquire(&member->state);
         if (state_kind(state) != TROUPE__MEMBER_FREE &&
             record_dead(member, i + 1, state)) {
-            record_recover(member, i + 1, state);
-            recovered++;
+            status = record_recover(member, i + 1, state);
+            recovered += status > 0;
         }
         record_unclaim(member);
     }
@@ -751,6 +767,6 @@ troupe__member_ended(struct troupe__member_ref ref)
     state = troupe__load_acquire(&member->state);
     if (state_generation(state) == ref.generation &&
         state_kind(state) != TROUPE__MEMBER_FREE)
-        record_recover(member, ref.number, state);
+        (void)record_recover(member, ref.number, state);
     record_unclaim(member);
 }

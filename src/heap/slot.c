@@ -3,6 +3,7 @@
 
 #include "heap/alloc.h"
 #include "heap/detail.h"
+#include "heap/directory.h"
 #include "heap/member.h"
 #include "os/clock.h"
 #include "os/futex.h"
@@ -24,14 +25,16 @@ troupe__recovery_add(const struct troupe__recovery *recovery)
         hooks[hook_count++] = recovery;
 }
 
-void
+bool
 troupe__recovery_member(uint32_t number, uint32_t generation)
 {
+    bool settled = true;
     unsigned i;
 
     for (i = 0; i < hook_count; i++)
-        if (hooks[i]->member != NULL)
-            hooks[i]->member(number, generation);
+        if (hooks[i]->member != NULL && !hooks[i]->member(number, generation))
+            settled = false;
+    return settled;
 }
 
 void
@@ -278,16 +281,35 @@ stay_announce(struct troupe__slot *slot)
     troupe__futex_wake(troupe__slot_token(slot), INT_MAX);
 }
 
-void
+/* A stay that ended and is not settled, under a token that is free: as such a
+ * stay is left by who could not settle it. */
+static bool
+is_unsettled(const struct troupe__slot *slot)
+{
+    return troupe__load_relaxed(&slot->generation) ==
+           troupe__load_relaxed(&slot->dead_generation);
+}
+
+/* All or nothing: the objects that a thread held go after what depends on
+ * them. */
+bool
 troupe__slot_settle(struct troupe__slot *slot, uint32_t index, uint64_t tag)
 {
+    struct troupe__thread *self = troupe__thread_self;
     unsigned i;
 
+    if (!troupe__directory_lock(self))
+        return false;
     for (i = 0; i < hook_count; i++)
         if (hooks[i]->slot != NULL)
             hooks[i]->slot(slot, tag);
+    troupe__directory_unlock(self);
+    for (i = 0; i < hook_count; i++)
+        if (hooks[i]->held != NULL)
+            hooks[i]->held(slot);
     troupe__alloc_recover(slot, index);
     troupe__store_relaxed(&slot->queue, UINT64_C(0));
+    return true;
 }
 
 /* release: who sees the new generation sees what was settled before. */
@@ -316,20 +338,24 @@ death_note(const struct troupe__slot *slot)
 
 /*
  * Ends the stay of a dead thread and settles what it left behind. The caller
- * holds the slot's token: it found EOWNERDEAD. Every step may be repeated: a
- * recoverer that dies here leaves the token marked again, and the next one
- * begins from the start.
+ * holds the slot's token: it found EOWNERDEAD, or a stay that is not settled.
+ * Every step may be repeated: a recoverer that dies here leaves the token marked
+ * again, and the next one begins from the start; as it does when it could not
+ * settle now (false), and frees the token with the stay announced but not
+ * finished.
  */
-static void
+static bool
 stay_recover(struct troupe__slot *slot, uint32_t index)
 {
     uint64_t tag = slot_tag(slot, index);
 
     obituary_write(slot, tag);
     stay_announce(slot);
-    troupe__slot_settle(slot, index, tag);
     death_note(slot);
+    if (!troupe__slot_settle(slot, index, tag))
+        return false;
     stay_finish(slot);
+    return true;
 }
 
 /*
@@ -476,40 +502,40 @@ troupe__slots_condemn(uint32_t member, uint32_t generation)
     }
 }
 
-/* Recovers a slot if its thread is dead and has left it to be recovered. */
-static bool
+/* Recovers a slot if its thread is dead and has left it to be recovered. 1: it
+ * did; 0: there is nothing to do, or somebody else does it; -EAGAIN: it could
+ * not settle it now. */
+static int
 slot_recover(struct troupe__slot *slot, uint32_t index)
 {
-    uint32_t word = troupe__load_relaxed(troupe__slot_token(slot));
-    uint64_t name_space;
+    uint32_t word = troupe__load_acquire(troupe__slot_token(slot));
+    int status = 0;
     int taken;
 
     if (troupe__token_alive(word)) {
-        if (TROUPE__LIKELY(troupe__load_relaxed(&slot->generation) !=
-                           troupe__load_relaxed(&slot->dead_generation)) ||
+        if (TROUPE__LIKELY(!is_unsettled(slot)) ||
             slot == troupe__thread_self->slot)
-            return false;
+            return 0;
         /* Announced dead under a living token: somebody recovers it at this
          * moment, or the kernel has lost the mark. */
-        name_space = troupe__family_namespace();
-        if (!slot_is_ours(index, name_space) || !token_mark(slot))
-            return false;
-    } else {
-        if ((word & FUTEX_OWNER_DIED) == 0)
-            return false; /* free */
-        name_space = troupe__family_namespace();
+        if (!slot_is_ours(index, troupe__family_namespace()) ||
+            !token_mark(slot))
+            return 0;
+    } else if ((word & FUTEX_OWNER_DIED) == 0 && !is_unsettled(slot)) {
+        return 0; /* free */
     }
-    if (!slot_is_ours(index, name_space))
-        return false;
+    if (!slot_is_ours(index, troupe__family_namespace()))
+        return 0;
     taken = token_take(slot);
-    if (taken == 0)
-        token_free(slot); /* recovered by somebody else since the look above */
-    if (taken != EOWNERDEAD)
-        return false;
-    stay_recover(slot, index);
-    (void)pthread_mutex_consistent(&slot->token.mutex);
+    if (taken != 0 && taken != EOWNERDEAD)
+        return 0;
+    /* A token that was free is looked at again: it may be settled by now. */
+    if (taken == EOWNERDEAD || is_unsettled(slot))
+        status = stay_recover(slot, index) ? 1 : -EAGAIN;
+    if (taken == EOWNERDEAD)
+        (void)pthread_mutex_consistent(&slot->token.mutex);
     token_free(slot);
-    return true;
+    return status;
 }
 
 void
@@ -535,9 +561,14 @@ troupe__slots_recover(void)
     if (heap == NULL || self->tag == 0 || self->locks != 0)
         return 0;
     high = troupe__load_acquire(&heap->slots_high);
-    for (i = 0; i < high && i < TROUPE__SLOTS; i++)
-        if (slot_recover(troupe__slot_at(i), i))
-            recovered++;
+    for (i = 0; i < high && i < TROUPE__SLOTS; i++) {
+        int status = slot_recover(troupe__slot_at(i), i);
+
+        /* The others need the same lock: not to be waited for again. */
+        if (status < 0)
+            return recovered;
+        recovered += (unsigned)status;
+    }
     return recovered + troupe__members_recover();
 }
 
@@ -564,7 +595,8 @@ slot_occupy(struct troupe__thread *thread, struct troupe__slot *slot,
 }
 
 int
-troupe__slot_claim(struct troupe__thread *thread, uint64_t *ret_dead)
+troupe__slot_claim(struct troupe__thread *thread, bool replace,
+                   uint64_t *ret_dead)
 {
     struct troupe__heap *heap = troupe__family.heap;
     uint64_t name_space = troupe__family_namespace();
@@ -591,7 +623,14 @@ troupe__slot_claim(struct troupe__thread *thread, uint64_t *ret_dead)
 
             if (status < 0)
                 return troupe__detail(status, "memory for thread slot %u", i);
+            if (!replace && (troupe__load_relaxed(troupe__slot_token(slot)) &
+                             FUTEX_OWNER_DIED) != 0)
+                continue;
             status = token_take(slot);
+            if (status == 0 && is_unsettled(slot)) {
+                token_free(slot);
+                continue;
+            }
             if (status != 0 && status != EOWNERDEAD)
                 continue;
             *ret_dead = 0;
@@ -609,6 +648,7 @@ void
 troupe__slot_leave(struct troupe__thread *thread)
 {
     struct troupe__slot *slot = thread->slot;
+    bool settled;
 
     if (thread->locks != 0) {
         /* It was ended in the middle of a call, by pthread_exit() in a signal
@@ -621,11 +661,12 @@ troupe__slot_leave(struct troupe__thread *thread)
         return;
     }
     /* Settled first, while the tag lives: it takes locks under that name. */
-    troupe__slot_settle(slot, thread->index, thread->tag);
+    settled = troupe__slot_settle(slot, thread->index, thread->tag);
     /* It may have left locks behind. */
     obituary_write(slot, thread->tag);
     stay_announce(slot);
-    stay_finish(slot);
+    if (settled)
+        stay_finish(slot);
     thread->tag = 0;
     token_free(slot);
 }

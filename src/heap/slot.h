@@ -82,7 +82,9 @@ troupe__tag_dead(uint64_t tag)
 }
 
 /* Looks at every slot and recovers those whose thread has died; returns how
- * many. Does nothing while the caller holds an internal lock. */
+ * many. Does nothing while the caller holds an internal lock. What cannot be
+ * settled now, because a lock is not to be had, is left to the next call, by
+ * whomever. */
 unsigned troupe__slots_recover(void);
 
 /* The same for one slot. */
@@ -103,22 +105,26 @@ void troupe__slots_condemn(uint32_t member, uint32_t generation);
 void troupe__slots_mourn(uint32_t member, uint32_t generation);
 
 /* Claims a slot for the calling thread and fills in `thread`. When the slot was
- * a dead thread's, *ret_dead is that one's tag: the caller settles it. */
-int troupe__slot_claim(struct troupe__thread *thread, uint64_t *ret_dead);
+ * a dead thread's, *ret_dead is that one's tag: the caller settles it. Without
+ * `replace` slots that a dead thread has left are passed over. */
+int troupe__slot_claim(struct troupe__thread *thread, bool replace,
+                       uint64_t *ret_dead);
 
 /* Settles the intents and caches found in a slot. The caller holds its token
- * and is in the family. */
-void troupe__slot_settle(struct troupe__slot *slot, uint32_t index,
+ * and is in the family. False: nothing was done, for the directory's lock was
+ * not to be had; somebody must do it later. */
+bool troupe__slot_settle(struct troupe__slot *slot, uint32_t index,
                          uint64_t tag);
 
-/* Calls the members' hooks. */
-void troupe__recovery_member(uint32_t number, uint32_t generation);
+/* Calls the members' hooks; the caller holds the directory's lock. False: there
+ * is more to settle, later. */
+bool troupe__recovery_member(uint32_t number, uint32_t generation);
 
 /* Tells the upper layers that this process has become a member. */
 void troupe__recovery_joined(void);
 
 /* Gives the calling thread's slot up: what it still holds counts as held by a
- * dead thread. */
+ * dead thread. Where that cannot be settled now, others will. */
 void troupe__slot_leave(struct troupe__thread *thread);
 
 /* Copies the obituary of a tag that is dead; false when it is too long ago. */
@@ -127,8 +133,13 @@ bool troupe__obituary_find(uint64_t tag, struct troupe__obituary *ret);
 /* What upper layers do when a thread or a process has died. Called with the
  * exclusive right to the record, once or, when the recoverer dies, again. */
 struct troupe__recovery {
+    /* Both with the directory's lock: others wait for it, so nothing that takes
+     * long. False: not all is settled, and it is to be called again. */
     void (*slot)(struct troupe__slot *slot, uint64_t tag);
-    void (*member)(uint32_t member, uint32_t generation);
+    bool (*member)(uint32_t member, uint32_t generation);
+    /* After `slot` and without the lock: frees what the thread's objects hold.
+     * They themselves are freed after it. */
+    void (*held)(struct troupe__slot *slot);
     /* Not of the dead: this process has become a member. */
     void (*joined)(void);
 };

@@ -326,6 +326,14 @@ block_drop(struct troupe__thread *self, const troupe_queue *queue,
 }
 
 void
+troupe__queue_detach(struct troupe__thread *self, troupe_queue *queue)
+{
+    troupe__object_detach(&queue->object);
+    troupe__doorbell_empty(self, &queue->side[TROUPE_QUEUE_GET].pollers);
+    troupe__doorbell_empty(self, &queue->side[TROUPE_QUEUE_PUT].pollers);
+}
+
+void
 troupe__queue_empty_out(struct troupe__thread *self, troupe_queue *queue)
 {
     uint64_t at = queue->get.head;
@@ -345,8 +353,6 @@ troupe__queue_empty_out(struct troupe__thread *self, troupe_queue *queue)
         at = found.next;
     }
     troupe__queue_parties_free(self, queue);
-    troupe__doorbell_empty(self, &queue->side[TROUPE_QUEUE_GET].pollers);
-    troupe__doorbell_empty(self, &queue->side[TROUPE_QUEUE_PUT].pollers);
 }
 
 void
@@ -354,6 +360,7 @@ troupe_queue_free(troupe_queue *queue)
 {
     struct troupe__thread *self;
     bool locked;
+    bool mine;
     int error;
 
     if (queue == NULL || !troupe__queue_valid(queue))
@@ -363,16 +370,19 @@ troupe_queue_free(troupe_queue *queue)
         return;
     troupe__doorbell_close(self, &queue->side[TROUPE_QUEUE_GET].pollers);
     troupe__doorbell_close(self, &queue->side[TROUPE_QUEUE_PUT].pollers);
-    /* Without the lock (its holder was stopped) the last resort is to go on:
-     * the memory stays mapped, and recovery touches it only where it finds the
-     * dead thread's tag. */
     locked = troupe__directory_lock(self);
-    if (troupe__object_claim(self, queue)) {
-        troupe__queue_empty_out(self, queue);
-        troupe__object_free(self, queue);
-    }
-    if (locked)
-        troupe__directory_unlock(self);
+    mine = troupe__queue_valid(queue) && troupe__object_claim(self, queue);
+    /* Without the lock (its holder was stopped, perhaps in this very queue) it
+     * stays this thread's, and goes when that leaves. */
+    if (!locked)
+        return;
+    if (mine)
+        troupe__queue_detach(self, queue);
+    troupe__directory_unlock(self);
+    if (!mine)
+        return;
+    troupe__queue_empty_out(self, queue);
+    troupe__object_free(self, queue);
 }
 
 static void

@@ -333,8 +333,8 @@ void troupe__queue_parties_look(struct troupe__thread *self,
 uint32_t troupe__queue_parties_count(struct troupe__thread *self,
                                      troupe_queue *queue, unsigned side);
 
-/* A member has died: its cells are cleared. */
-void troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
+/* A member has died: its cells are cleared. False: not now, a lock is held. */
+bool troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
                               struct troupe__member_ref member);
 
 /* A thread has ended: a table it was adding becomes the queue's. */
@@ -344,8 +344,12 @@ void troupe__queue_parties_settle(troupe_queue *queue, uint32_t owner);
 void troupe__queue_parties_free(struct troupe__thread *self,
                                 troupe_queue *queue);
 
-/* Frees what a queue holds; it is the calling thread's, or a dead one's that is
- * being recovered, and nobody uses it. May be repeated. */
+/* Two steps of freeing a queue, which is the calling thread's, or a dead one's
+ * that is being recovered, and which nobody uses. Both may be repeated. First,
+ * with the directory's lock: takes it out of what recovery looks at. */
+void troupe__queue_detach(struct troupe__thread *self, troupe_queue *queue);
+
+/* Then, without it, for there may be much: frees what it holds. */
 void troupe__queue_empty_out(struct troupe__thread *self, troupe_queue *queue);
 
 /* What is done when a thread or a process has died: see queue_recover.c. */

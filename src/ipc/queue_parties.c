@@ -358,7 +358,7 @@ troupe__queue_party_close(struct troupe__thread *self, troupe_queue *queue)
     return 0;
 }
 
-void
+bool
 troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
                          struct troupe__member_ref member)
 {
@@ -367,9 +367,10 @@ troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
     uint64_t *cell;
     unsigned side;
 
-    if ((before & TROUPE__QUEUE_HAS_PARTIES) == 0 ||
-        lock(self, queue, troupe_after_ns(LOCK_BOUND)) < 0)
-        return;
+    if ((before & TROUPE__QUEUE_HAS_PARTIES) == 0)
+        return true;
+    if (lock(self, queue, troupe_after_ns(LOCK_BOUND)) < 0)
+        return false;
     cell = find(queue, mine);
     if (cell != NULL)
         troupe__store_release(cell, UINT64_C(0));
@@ -385,6 +386,7 @@ troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
     }
     unlock(self, queue);
     wake_if_gone(queue, before);
+    return true;
 }
 
 void

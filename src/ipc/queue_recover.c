@@ -101,20 +101,21 @@ waiter_recover(const struct dead_thread *dead)
         troupe__queue_signal(queue, side, 1);
 }
 
-/* A queue that was being made or freed. */
+/* Calls `step` for the queues that were being made or freed. */
 static void
-held_recover(const struct dead_thread *dead)
+held_recover(struct troupe__slot *slot,
+             void (*step)(struct troupe__thread *self, troupe_queue *queue))
 {
-    uint32_t mine = troupe__owner_held(dead->slot);
+    uint32_t mine = troupe__owner_held(slot);
     uint32_t i;
 
     for (i = 0; i < TROUPE__HELD; i++) {
-        uint32_t record = dead->slot->held[i];
+        uint32_t record = slot->held[i];
         troupe_queue *queue = troupe__block_at(record);
 
         if (record != 0 && troupe__block_owner(queue) == mine &&
-            troupe__queue_valid(queue))
-            troupe__queue_empty_out(dead->self, queue);
+            troupe__object_held(queue, TROUPE__KIND_QUEUE))
+            step(troupe__thread_self, queue);
     }
 }
 
@@ -165,38 +166,41 @@ thread_died(struct troupe__slot *slot, uint64_t tag)
 {
     struct dead_thread dead = {troupe__thread_self, slot, tag};
 
-    if (!troupe__directory_lock(dead.self))
-        return;
     delivery_recover(&dead);
     waiter_recover(&dead);
-    held_recover(&dead);
+    held_recover(slot, troupe__queue_detach);
     troupe__directory_walk(TROUPE__KIND_QUEUE, queue_recover, &dead);
-    troupe__directory_unlock(dead.self);
+}
+
+static void
+thread_held(struct troupe__slot *slot)
+{
+    held_recover(slot, troupe__queue_empty_out);
 }
 
 struct dead_member {
     struct troupe__thread *self;
     struct troupe__member_ref member;
+    bool settled;
 };
 
 static void
 queue_party_died(void *object, void *context)
 {
-    const struct dead_member *dead = context;
+    struct dead_member *dead = context;
 
-    troupe__queue_party_died(dead->self, object, dead->member);
+    if (!troupe__queue_party_died(dead->self, object, dead->member))
+        dead->settled = false;
 }
 
-static void
+static bool
 member_died(uint32_t number, uint32_t generation)
 {
-    struct dead_member dead = {troupe__thread_self, {number, generation}};
+    struct dead_member dead = {troupe__thread_self, {number, generation}, true};
 
-    if (!troupe__directory_lock(dead.self))
-        return;
     troupe__directory_walk(TROUPE__KIND_QUEUE, queue_party_died, &dead);
-    troupe__directory_unlock(dead.self);
+    return dead.settled;
 }
 
-const struct troupe__recovery troupe__queue_recovery = {thread_died,
-                                                        member_died, NULL};
+const struct troupe__recovery troupe__queue_recovery = {
+    .slot = thread_died, .member = member_died, .held = thread_held};

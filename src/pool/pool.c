@@ -478,17 +478,21 @@ troupe__pool_job_end(struct troupe__pool_control *control,
 void
 troupe__pool_destroy(struct troupe__thread *self, troupe_pool *pool)
 {
-    bool locked = troupe__directory_lock(self);
     unsigned i;
 
+    /* Without the lock, for there may be much: they are nobody else's as long
+     * as this process lives. */
     for (i = 0; i < TROUPE__POOL_JOBS; i++) {
         pool->jobs[i] = 0;
         if (pool->records[i] != 0)
             job_free(self, pool, i);
     }
+    /* Not to be had (its holder was stopped, perhaps in this very pool): the
+     * rest goes with this process. */
+    if (!troupe__directory_lock(self))
+        return;
     troupe__object_free(self, pool);
-    if (locked)
-        troupe__directory_unlock(self);
+    troupe__directory_unlock(self);
 }
 
 int
@@ -589,23 +593,19 @@ recover(void *object, void *arg)
 }
 
 /* The last of creator and workers to die takes the pool with it. */
-static void
+static bool
 member_died(uint32_t number, uint32_t generation)
 {
-    struct troupe__thread *self = troupe__thread_self;
-
     (void)number;
     (void)generation;
-    if (!troupe__directory_lock(self))
-        return;
-    troupe__directory_walk(TROUPE__KIND_POOL, recover, self);
-    troupe__directory_unlock(self);
+    troupe__directory_walk(TROUPE__KIND_POOL, recover, troupe__thread_self);
+    return true;
 }
 
 __attribute__((constructor)) static void
 pool_init(void)
 {
-    static const struct troupe__recovery recovery = {NULL, member_died, NULL};
+    static const struct troupe__recovery recovery = {.member = member_died};
 
     troupe__recovery_add(&recovery);
 }

@@ -871,10 +871,7 @@ thread_died(struct troupe__slot *slot, uint64_t tag)
     struct dead dead = {troupe__thread_self, tag, 0};
 
     (void)slot;
-    if (!troupe__directory_lock(dead.self))
-        return;
     troupe__directory_walk(TROUPE__KIND_POLLERS, table_recover, &dead);
-    troupe__directory_unlock(dead.self);
 }
 
 static void
@@ -891,20 +888,18 @@ cells_recover(void *object, void *context)
         troupe__object_free(dead->self, table);
 }
 
-static void
+static bool
 member_died(uint32_t number, uint32_t generation)
 {
     struct dead dead = {troupe__thread_self, 0,
                         (uint64_t)generation << 32 | number};
 
-    if (!troupe__directory_lock(dead.self))
-        return;
     troupe__directory_walk(TROUPE__KIND_POLLERS, cells_recover, &dead);
-    troupe__directory_unlock(dead.self);
+    return true;
 }
 
-static const struct troupe__recovery recovery = {thread_died, member_died,
-                                                 joined};
+static const struct troupe__recovery recovery = {
+    .slot = thread_died, .member = member_died, .joined = joined};
 
 /* Held over a fork, so that the child finds it free. */
 static void

@@ -4,4 +4,4 @@
 # file: src/ipc/queue.c
 # scenario: troupe_queue_free
 # expect: loss
-/^troupe_queue_free/,/^}/s/^        troupe__object_free(self, queue);$/        (void)self;/
+/^troupe_queue_free/,/^}/s/^    troupe__object_free(self, queue);$/    (void)self;/

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Deaths while somebody keeps the directory's lock, for long or for ever: what
+ * cannot be settled now is settled later, all of it and once.
+ */
+#include "unit.h"
+
+#include <troupe/queue.h>
+
+#include "heap/alloc.h"
+#include "heap/directory.h"
+#include "heap/member.h"
+#include "heap/pages.h"
+#include "heap/slab.h"
+#include "ipc/queue.h"
+#include "os/fault.h"
+
+struct shared {
+    uint32_t flags[8];
+    struct troupe__slot *slots[4];
+    uint64_t tags[4];
+    troupe_queue *queue;
+};
+
+static struct shared *
+new_shared(void)
+{
+    struct shared *s = unit_shared(sizeof(*s));
+
+    CHECK_RC(troupe_queue_new(&s->queue, NULL), 0);
+    return s;
+}
+
+static void
+keep(void *argument)
+{
+    struct shared *s = argument;
+
+    (void)unit_slot();
+    CHECK(troupe__directory_lock(troupe__thread_self));
+    unit_raise(&s->flags[0]);
+    unit_await(&s->flags[1], 1);
+    troupe__directory_unlock(troupe__thread_self);
+}
+
+static pid_t
+keeper(struct shared *s)
+{
+    pid_t pid;
+
+    (void)unit_slot();
+    s->flags[0] = s->flags[1] = 0;
+    pid = unit_fork(keep, s);
+    unit_await(&s->flags[0], 1);
+    return pid;
+}
+
+static void
+keeper_ends(struct shared *s, pid_t pid)
+{
+    unit_raise(&s->flags[1]);
+    unit_join(pid);
+}
+
+/* Bytes of the arena in use by anything but this thread's cache. */
+static uint64_t
+used(void)
+{
+    struct troupe__slot *slot = unit_slot();
+    uint64_t free_bytes;
+    uint64_t bytes;
+
+    (void)unit_info();
+    troupe__slab_recover(troupe__thread_self, slot, troupe__thread_self->index);
+    troupe__pages_count(troupe__thread_self, &bytes, &free_bytes);
+    return bytes - free_bytes;
+}
+
+static void
+child_joins(struct shared *s, unsigned number)
+{
+    s->slots[number] = unit_slot();
+    s->tags[number] = troupe__thread_self->tag;
+    unit_raise(&s->flags[2]);
+}
+
+static void
+reap_killed(pid_t pid)
+{
+    int status;
+
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+}
+
+static bool
+is_settled(const struct shared *s, unsigned number)
+{
+    return s->slots[number]->generation != (uint32_t)(s->tags[number] >> 32);
+}
+
+static uint64_t
+lost(const struct shared *s)
+{
+    troupe_queue_info info = {.size = sizeof(info)};
+
+    CHECK_RC(troupe_queue_info_get(s->queue, &info), 0);
+    return info.lost;
+}
+
+/* At the end of a delivery, which the begin has written to the slot. */
+static void
+die_delivered(const volatile void *address)
+{
+    const struct troupe__slot *slot = troupe__thread_self->slot;
+
+    if (address == &slot->queue && slot->queue != 0)
+        (void)raise(SIGKILL);
+}
+
+static void
+dies_after_its_commit(struct shared *s, unsigned number)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        unsigned char byte;
+        size_t size = 1;
+
+        child_joins(s, number);
+        troupe__shim_atomic_hook = die_delivered;
+        _exit(troupe_queue_get(s->queue, &byte, &size, TROUPE_NOW) == 0);
+    }
+    reap_killed(pid);
+}
+
+static void
+newcomer(void *argument)
+{
+    struct shared *s = argument;
+
+    child_joins(s, 2);
+}
+
+TEST(recovery_counts_what_died_with_a_consumer_when_it_can)
+{
+    struct shared *s = new_shared();
+    unsigned i;
+    pid_t pid;
+
+    for (i = 0; i < 3; i++)
+        CHECK_RC(troupe_queue_put(s->queue, "x", 1, TROUPE_NOW), 0);
+    pid = keeper(s);
+    dies_after_its_commit(s, 0);
+    for (i = 0; i < 2; i++)
+        CHECK_EQ(troupe__slots_recover(), 0u);
+    CHECK(troupe__tag_dead(s->tags[0]));
+    CHECK(!is_settled(s, 0));
+    /* Its slot is nobody else's meanwhile; nor is one that a newcomer could not
+     * settle. */
+    dies_after_its_commit(s, 1);
+    CHECK(s->slots[1] != s->slots[0]);
+    unit_join(unit_fork(newcomer, s));
+    CHECK(s->slots[2] != s->slots[0]);
+    CHECK(s->slots[2] != s->slots[1]);
+    CHECK(troupe__tag_dead(s->tags[1]));
+    CHECK(troupe__tag_dead(s->tags[2]));
+    CHECK_EQ(lost(s), 0u);
+    keeper_ends(s, pid);
+    (void)troupe__slots_recover();
+    CHECK_EQ(lost(s), 2u);
+    for (i = 0; i < 3; i++) {
+        CHECK(is_settled(s, i));
+        CHECK(s->slots[i]->queue == 0);
+    }
+    CHECK_EQ(troupe__slots_recover(), 0u);
+    CHECK_EQ(lost(s), 2u);
+    CHECK_EQ(unit_info().threads, 1u);
+    CHECK_EQ(unit_info().members, 1u);
+    CHECK_EQ(troupe_queue_qsize(s->queue), 1u);
+    troupe_queue_free(s->queue);
+}
+
+static troupe_queue *growing;
+
+static void
+die_when_grown(const volatile void *address)
+{
+    (void)address;
+    if (growing->parties.next != 0)
+        (void)raise(SIGKILL);
+}
+
+TEST(recovery_gives_the_queue_its_table_before_it_frees_what_was_held)
+{
+    struct troupe__member_ref member = {1, 1000};
+    struct shared *s = new_shared();
+    struct troupe__parties *table;
+    pid_t pid = keeper(s);
+    pid_t child;
+    unsigned i;
+
+    for (i = 0; i < TROUPE__PARTIES; i++, member.generation++)
+        CHECK_RC(troupe__queue_declare(s->queue, TROUPE_QUEUE_PUT, member), 0);
+    child = fork();
+    if (child == 0) {
+        child_joins(s, 0);
+        growing = s->queue;
+        troupe__shim_atomic_hook = die_when_grown;
+        (void)troupe__queue_declare(s->queue, TROUPE_QUEUE_PUT, member);
+        _exit(1);
+    }
+    reap_killed(child);
+    CHECK_EQ(troupe__slots_recover(), 0u);
+    table = troupe__family_at(s->queue->parties.next);
+    CHECK_EQ(troupe__block_owner(table), troupe__owner_held(s->slots[0]));
+    keeper_ends(s, pid);
+    (void)troupe__slots_recover();
+    CHECK_EQ(troupe__block_owner(table), troupe__owner_held(s->queue));
+    CHECK_RC(troupe__queue_declare(s->queue, TROUPE_QUEUE_PUT, member), 0);
+    CHECK_NE(table->cells[0], 0u);
+    troupe_queue_free(s->queue);
+}
+
+static void
+attach_and_stay(void *argument)
+{
+    struct shared *s = argument;
+
+    child_joins(s, 0);
+    CHECK_RC(troupe_queue_attach_producer(s->queue), 0);
+    unit_raise(&s->flags[3]);
+    unit_sleep_forever();
+}
+
+static void
+check_has_producer(const struct shared *s, struct troupe__member_ref member)
+{
+    CHECK(troupe__member_find(member) != NULL);
+    CHECK(troupe__member_dead(member));
+    CHECK_NE(s->queue->parties.cells[0] & UINT32_MAX, 0u);
+    CHECK_EQ(s->queue->flags & TROUPE__QUEUE_PRODUCERS_GONE, 0u);
+}
+
+/* The parent settles what its child has left, or whoever comes next. */
+static void
+record_stays(void (*end)(struct troupe__member_ref))
+{
+    struct shared *s = new_shared();
+    struct troupe__member_ref member;
+    pid_t child = unit_fork(attach_and_stay, s);
+    unsigned char byte;
+    size_t size = 1;
+    pid_t pid;
+
+    unit_await(&s->flags[3], 1);
+    member.number = s->slots[0]->member;
+    member.generation = s->slots[0]->member_generation;
+    pid = keeper(s);
+    unit_kill(child);
+    end(member);
+    check_has_producer(s, member);
+    end(member);
+    check_has_producer(s, member);
+    keeper_ends(s, pid);
+    end(member);
+    (void)troupe__slots_recover();
+    CHECK(troupe__member_find(member) == NULL);
+    CHECK_RC(troupe_queue_get(s->queue, &byte, &size, TROUPE_NOW), -EPIPE);
+    CHECK_EQ(unit_info().members, 1u);
+    troupe_queue_free(s->queue);
+}
+
+static void
+end_by_anybody(struct troupe__member_ref member)
+{
+    (void)member;
+    (void)troupe__slots_recover();
+}
+
+TEST(recovery_keeps_a_record_until_it_is_settled)
+{
+    record_stays(end_by_anybody);
+    record_stays(troupe__member_ended);
+}
+
+static void *
+thread_comes_and_goes(void *argument)
+{
+    struct shared *s = argument;
+
+    child_joins(s, 0);
+    CHECK_RC(troupe_free(troupe_alloc(100)), 0);
+    return NULL;
+}
+
+TEST(recovery_of_a_thread_that_could_not_settle)
+{
+    struct shared *s = new_shared();
+    uint64_t before = used();
+    pid_t pid = keeper(s);
+    pthread_t thread;
+
+    CHECK_EQ(pthread_create(&thread, NULL, thread_comes_and_goes, s), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK(troupe__tag_dead(s->tags[0]));
+    CHECK(!is_settled(s, 0));
+    keeper_ends(s, pid);
+    CHECK_EQ(used(), before);
+    CHECK(is_settled(s, 0));
+    CHECK_EQ(unit_info().threads, 1u);
+    troupe_queue_free(s->queue);
+}
+
+static void
+free_the_queue(void *argument)
+{
+    struct shared *s = argument;
+
+    child_joins(s, 0);
+    troupe_queue_free(s->queue);
+}
+
+TEST(recovery_frees_a_queue_that_could_not_be_freed)
+{
+    unsigned char byte = 0;
+    uint64_t before = 0;
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        struct shared *s = new_shared();
+        pid_t pid = keeper(s);
+
+        CHECK_RC(troupe_queue_put(s->queue, &byte, 1, TROUPE_NOW), 0);
+        unit_join(unit_fork(free_the_queue, s));
+        CHECK_NE(troupe__block_owner(s->queue), 0u);
+        keeper_ends(s, pid);
+        (void)troupe__slots_recover();
+        CHECK_EQ(troupe__block_owner(s->queue), 0u);
+        CHECK_RC(troupe_free(s), 0);
+        if (i == 0)
+            before = used();
+        CHECK_EQ(used(), before);
+    }
+}
+
+static unsigned pages_freed;
+
+/* Nobody waits for the directory meanwhile. */
+static void
+check_directory(const volatile void *address)
+{
+    const struct troupe__heap *heap = troupe__family.heap;
+
+    if (address != &heap->pages.lock.word)
+        return;
+    pages_freed++;
+    CHECK_EQ(heap->directory_lock.word, 0u);
+}
+
+TEST(recovery_does_not_wait_for_a_large_queue_to_be_freed)
+{
+    troupe_queue_options options = {.size = sizeof(options),
+                                    .max_bytes = UINT64_C(8) << 20};
+    static unsigned char large[2 << 20];
+    troupe_queue *queue;
+    unsigned i;
+
+    CHECK_RC(troupe_queue_new(&queue, &options), 0);
+    for (i = 0; i < 3; i++)
+        CHECK_RC(troupe_queue_put(queue, large, sizeof(large), TROUPE_NOW), 0);
+    troupe__shim_atomic_hook = check_directory;
+    troupe_queue_free(queue);
+    troupe__shim_atomic_hook = NULL;
+    CHECK_GE(pages_freed, 4u);
+}
