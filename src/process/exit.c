@@ -16,6 +16,7 @@
 #include "process.h"
 
 #include "base/atomic.h"
+#include "heap/directory.h"
 #include "heap/family.h"
 #include "heap/slot.h"
 #include "ipc/queue.h"
@@ -249,21 +250,40 @@ holdings_end(void)
     /* In the middle of a call of the library nothing can be taken away. */
     if (self->tag == 0 || self->locks != 0)
         return;
-    troupe__queue_recovery.member(self->member, self->slot->member_generation);
     troupe__slot_leave(self);
     /* At once: a process without a thread in the family can be taken for one
      * that has left it. */
     (void)troupe__thread_enter(&status);
 }
 
+/* The part of it that is this process's, not this thread's. False: not now, a
+ * lock is held by somebody who takes long, or was stopped. */
+static bool
+roles_end(void)
+{
+    struct troupe__thread *self = troupe__thread_self;
+    bool ended;
+
+    if (self->tag == 0 || self->locks != 0)
+        return true;
+    if (!troupe__directory_lock(self))
+        return false;
+    ended = troupe__queue_recovery.member(self->member,
+                                          self->slot->member_generation);
+    troupe__directory_unlock(self);
+    return ended;
+}
+
 static void
 children_end(void)
 {
     troupe_process *p;
+    bool ended;
     bool join;
 
     if (!has_children())
         return;
+    ended = roles_end();
     holdings_end();
     while ((p = child_next(&join)) != NULL) {
         if (troupe_process_is_alive(p)) {
@@ -271,6 +291,9 @@ children_end(void)
                        join ? "calling join() for process %s"
                             : "calling terminate() for daemon %s",
                        troupe_process_name(p));
+            /* It may be waiting for the end of this process's roles. */
+            while (join && !ended && troupe_process_is_alive(p))
+                ended = roles_end();
             (void)(join ? troupe_process_join(p, TROUPE_FOREVER)
                         : troupe_process_terminate(p));
         }

@@ -4,7 +4,11 @@
  */
 #include "helper.h"
 
+#include "base/atomic.h"
+#include "heap/directory.h"
+
 #include <sys/prctl.h>
+#include <time.h>
 
 /* What happened, in order, by any process. */
 struct record {
@@ -408,4 +412,69 @@ TEST(exit_gives_up_what_children_wait_for)
     troupe_queue_free(h->stream);
     troupe_queue_free(h->leased);
     CHECK_RC(troupe_free(h), 0);
+}
+
+/* Somebody keeps a lock that the exit needs, longer than it waits for it. */
+struct roles {
+    troupe_event go;
+    troupe_queue *queue;
+    struct troupe__slot *slot; /* of who exits */
+};
+
+static int
+grandchild_awaits_the_end(void *arg)
+{
+    struct roles *r = arg;
+    char byte;
+    size_t size = 1;
+
+    CHECK_RC(troupe_queue_get(r->queue, &byte, &size, TROUPE_FOREVER), -EPIPE);
+    return 0;
+}
+
+static int
+child_exits_as_a_producer(void *arg)
+{
+    struct roles *r = arg;
+
+    CHECK_RC(troupe_queue_attach_producer(r->queue), 0);
+    CHECK_RC(troupe_event_wait(&r->go, TROUPE_FOREVER), 0);
+    r->slot = troupe__thread_self->slot;
+    troupe_process_free(process_start(grandchild_awaits_the_end, r));
+    return 0;
+}
+
+static bool
+waits_for(const struct troupe__slot *slot, const void *lock, int64_t since)
+{
+    return troupe__load_acquire(&slot->wait_kind) == TROUPE__KIND_INTERNAL &&
+           troupe__load_relaxed(&slot->wait_object) == (uintptr_t)lock &&
+           (since == 0 || troupe__load_relaxed(&slot->wait_since) == since);
+}
+
+TEST(exit_ends_the_roles_that_children_wait_for_when_it_can)
+{
+    const struct troupe__mutex *lock;
+    struct timespec moment = {.tv_nsec = 100000};
+    struct roles *r = SHARED(struct roles);
+    struct troupe__slot *slot;
+    troupe_process *p;
+    int64_t since;
+
+    lock = &troupe__family.heap->directory_lock;
+    CHECK_RC(troupe_queue_new(&r->queue, NULL), 0);
+    p = process_start(child_exits_as_a_producer, r);
+    CHECK(troupe__directory_lock(troupe__thread_self));
+    CHECK_RC(troupe_event_set(&r->go), 0);
+    while ((slot = __atomic_load_n(&r->slot, __ATOMIC_SEQ_CST)) == NULL ||
+           !waits_for(slot, lock, 0))
+        (void)nanosleep(&moment, NULL);
+    since = troupe__load_relaxed(&slot->wait_since);
+    /* It has given up once. */
+    while (waits_for(slot, lock, since))
+        (void)nanosleep(&moment, NULL);
+    troupe__directory_unlock(troupe__thread_self);
+    CHECK_EQ(process_finish(p), 0);
+    troupe_queue_free(r->queue);
+    CHECK_RC(troupe_free(r), 0);
 }
