@@ -102,8 +102,10 @@ struct troupe__slot {
     } token;
 
     uint32_t generation; /* raised when a stay ends, before the token is free */
-    uint32_t dead_generation; /* stay that was proved dead; set by recovery */
-    uint32_t member;          /* index + 1 of the process's record */
+    /* Stay that was proved dead; set by recovery. The present one's under a
+     * token that is free: it is still to be settled. */
+    uint32_t dead_generation;
+    uint32_t member; /* index + 1 of the process's record */
     uint32_t member_generation;
     int32_t pid;
     int32_t tid;
@@ -148,7 +150,8 @@ enum troupe__member_state {
     TROUPE__MEMBER_STARTING =
         1, /* made by the parent, the child not here yet */
     TROUPE__MEMBER_ALIVE = 2,
-    TROUPE__MEMBER_DEAD = 3 /* being recovered, by the holder of `recoverer` */
+    /* Being recovered, by the holder of `recoverer`; nobody's: still to be. */
+    TROUPE__MEMBER_DEAD = 3
 };
 
 /* The gate of a starting process. */

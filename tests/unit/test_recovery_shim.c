@@ -181,6 +181,59 @@ TEST(recovery_counts_what_died_with_a_consumer_when_it_can)
     troupe_queue_free(s->queue);
 }
 
+static uint64_t points_left;
+
+static void
+die_at_a_point(const volatile void *address)
+{
+    (void)address;
+    if (--points_left == 0)
+        (void)raise(SIGKILL);
+}
+
+/* Who begins anew with what was left unsettled may die in that as well. */
+TEST_TIMEOUT(recovery_begun_anew_and_killed_anywhere_is_finished_by_the_next,
+             120)
+{
+    uint64_t before = 0;
+    uint64_t point = 1;
+    int status;
+
+    do {
+        struct shared *s = new_shared();
+        pid_t pid = keeper(s);
+        pid_t recoverer;
+
+        CHECK_RC(troupe_queue_put(s->queue, "x", 1, TROUPE_NOW), 0);
+        dies_after_its_commit(s, 0);
+        CHECK_EQ(troupe__slots_recover(), 0u);
+        CHECK(!is_settled(s, 0));
+        keeper_ends(s, pid);
+        recoverer = fork();
+        if (recoverer == 0) {
+            /* Joining recovers. */
+            points_left = point;
+            troupe__shim_atomic_hook = die_at_a_point;
+            (void)unit_slot();
+            troupe__shim_atomic_hook = NULL;
+            _exit(0);
+        }
+        CHECK_EQ(waitpid(recoverer, &status, 0), recoverer);
+        (void)troupe__slots_recover();
+        CHECK(is_settled(s, 0));
+        CHECK_EQ(lost(s), 1u);
+        CHECK_EQ(unit_info().threads, 1u);
+        CHECK_EQ(unit_info().members, 1u);
+        troupe_queue_free(s->queue);
+        CHECK_RC(troupe_free(s), 0);
+        if (before == 0)
+            before = used();
+        CHECK_EQ(used(), before);
+        point += 1 + point / 8;
+    } while (!WIFEXITED(status));
+    CHECK_GT(point, 200u);
+}
+
 static troupe_queue *growing;
 
 static void
