@@ -300,8 +300,10 @@ bench_depth(size_t size)
 {
     size_t depth = ((size_t)4 << 20) / size;
 
-    if (depth > 1024)
-        return 1024;
+    /* 1 MiB, in which a message takes its size, rounded up to 16, and 16. */
+    if (size <= 4096)
+        return (unsigned)(((size_t)1 << 20) /
+                          (((size + 15) & ~(size_t)15) + 16));
     return depth < 16 ? 16 : (unsigned)depth;
 }
 

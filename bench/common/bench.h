@@ -90,7 +90,8 @@ void *bench_buffer(size_t size);
 /* Sorts and returns the middle one; 0 when there is none. */
 double bench_median(double *values, size_t count);
 
-/* How many messages of this size a queue with a settable bound gets. */
+/* How many messages of this size a queue with a settable bound gets: as many
+ * as a default queue of Troupe has room for, or 4 MiB of large ones, but 16. */
 unsigned bench_depth(size_t size);
 
 /* Prints the result: the one line that the driver reads. */

@@ -54,7 +54,9 @@ def pin(index):
 
 
 def depth(size):
-    return max(16, min(1024, (4 << 20) // size))
+    if size <= 4096:
+        return (1 << 20) // ((size + 15) // 16 * 16 + 16)
+    return max(16, (4 << 20) // size)
 
 
 def check(condition, message):

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nng: push and pull over ipc://, with buffers as deep as the others'. */
+/* nng: push and pull over ipc://, with a buffer on each side, as deep as the
+ * others' or as nng allows. */
 #define CHANNEL_LINGERS 1
 
 #include "message.h"
@@ -9,6 +10,8 @@
 #include <nng/protocol/pipeline0/push.h>
 #include <stdio.h>
 #include <unistd.h>
+
+enum { DEPTH_MAX = 8192 };
 
 struct channel {
     int depth;
@@ -24,6 +27,8 @@ channel_new(const struct bench_arguments *arguments)
     bench_check(arguments->consumers == 1 && arguments->producers == 1,
                 "one producer and one consumer");
     channel->depth = (int)bench_depth(arguments->size);
+    if (channel->depth > DEPTH_MAX)
+        channel->depth = DEPTH_MAX;
     snprintf(channel->name, sizeof channel->name, "ipc://%s/nng",
              bench_directory());
     return channel;
@@ -50,7 +55,9 @@ channel_open(struct channel *channel, enum side side, unsigned index)
               "nng_listen");
     } else {
         check(nng_push0_open(&channel->socket), "nng_push0_open");
-        nng_socket_set_int(channel->socket, NNG_OPT_SENDBUF, channel->depth);
+        check(nng_socket_set_int(channel->socket, NNG_OPT_SENDBUF,
+                                 channel->depth),
+              "NNG_OPT_SENDBUF");
         check(nng_dial(channel->socket, channel->name, NULL, 0), "nng_dial");
     }
 }

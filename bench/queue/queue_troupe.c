@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * troupe: put and get without deadline. The queue is the default one; only
- * for messages that would not fit, its bound in bytes is raised to what the
- * other queues get. With --system spsc it is told that there is one producer
- * and one consumer.
+ * troupe: put and get without deadline. The queue is the default one, which
+ * has room for as many messages as the other queues get; only for messages
+ * larger than those kept in it, its bound in bytes is raised to that. With
+ * --system spsc it is told that there is one producer and one consumer.
  *
  * "hand-over": the block lies in the family's heap, so its address is sent.
  * "filled": reserve, fill, commit; peek, read, release.
@@ -32,6 +32,7 @@ channel_new(const struct bench_arguments *arguments)
 {
     struct channel *channel = bench_buffer(sizeof *channel);
     troupe_queue_options options = {.size = sizeof options};
+    troupe_queue_info info = {.size = sizeof info};
     size_t depth = strcmp(arguments->mode, "filled") == 0
                        ? IN_PLACE_DEPTH
                        : bench_depth(arguments->size);
@@ -42,6 +43,12 @@ channel_new(const struct bench_arguments *arguments)
         strcmp(arguments->mode, "hand-over") != 0)
         options.max_bytes = depth * TROUPE_QUEUE_STORED(arguments->size);
     check(troupe_queue_new(&channel->queue, &options), "troupe_queue_new");
+    check(troupe_queue_info_get(channel->queue, &info),
+          "troupe_queue_info_get");
+    bench_check(strcmp(arguments->mode, "hand-over") == 0 ||
+                    info.max_bytes / TROUPE_QUEUE_STORED(arguments->size) ==
+                        depth,
+                "the queue is not as deep as the others");
     return channel;
 }
 

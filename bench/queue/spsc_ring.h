@@ -21,6 +21,7 @@ enum {
 
 struct spsc_ring {
     uint64_t capacity; /* a power of two */
+    uint64_t bound;    /* bytes in use at most */
     uint64_t spins;
     /* Written by the producer. */
     uint64_t tail __attribute__((aligned(BENCH_LINE)));
@@ -33,17 +34,25 @@ struct spsc_ring {
     unsigned char bytes[] __attribute__((aligned(BENCH_LINE)));
 };
 
+static inline uint64_t
+spsc_room_of(size_t size)
+{
+    return SPSC_RECORD + ((size + 7) & ~(uint64_t)7);
+}
+
 static inline struct spsc_ring *
 spsc_new(size_t size, int can_poll)
 {
-    uint64_t capacity = 1 << 20;
+    uint64_t bound = bench_depth(size) * spsc_room_of(size);
+    uint64_t capacity = 4096;
     struct spsc_ring *ring;
 
-    while (capacity < 4 * (size + SPSC_RECORD))
+    while (capacity < bound)
         capacity *= 2;
     ring = (struct spsc_ring *)bench_shared(sizeof *ring + capacity);
     memset(ring, 0, sizeof *ring + capacity);
     ring->capacity = capacity;
+    ring->bound = bound;
     ring->spins = can_poll ? SPSC_SPINS : 0;
     return ring;
 }
@@ -117,12 +126,6 @@ spsc_copy_out(struct spsc_ring *ring, uint64_t at, void *data, size_t size)
     memcpy((unsigned char *)data + first, ring->bytes, size - first);
 }
 
-static inline uint64_t
-spsc_room_of(size_t size)
-{
-    return SPSC_RECORD + ((size + 7) & ~(uint64_t)7);
-}
-
 static inline void
 spsc_put(struct spsc_ring *ring, const void *data, size_t size)
 {
@@ -130,7 +133,7 @@ spsc_put(struct spsc_ring *ring, const void *data, size_t size)
     uint64_t tail = ring->tail;
     uint64_t length = size;
 
-    while (tail + need - ring->head_seen > ring->capacity) {
+    while (tail + need - ring->head_seen > ring->bound) {
         uint64_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
 
         if (head == ring->head_seen)
