@@ -174,6 +174,45 @@ TEST(a_wait_on_two_words_ends_at_its_absolute_monotonic_deadline)
     munmap(AT(words), 4096);
 }
 
+/* As many as the library sleeps on at most: a word, a request to stop, and the
+ * tokens of those that may have to do something first. */
+enum { MANY = 66 };
+
+static int
+wait_on_many(_Atomic uint32_t *words)
+{
+    struct waiter waiters[MANY];
+    long status;
+
+    for (int i = 0; i < MANY; i++)
+        waiters[i] = (struct waiter){0, (uint64_t)(uintptr_t)&words[i],
+                                     WAITER_32_BITS, 0};
+    status = syscall(SYS_futex_waitv, waiters, MANY, 0, NULL, CLOCK_MONOTONIC);
+    return status < 0 ? -errno : (int)status;
+}
+
+TEST(a_sleeper_on_66_words_is_woken_through_any)
+{
+    static const int through[] = {0, 1, 31, 32, 64, MANY - 1};
+    _Atomic uint32_t *words = shared_memory(4096);
+
+    need_waitv();
+    for (size_t i = 0; i < sizeof(through) / sizeof(through[0]); i++) {
+        pid_t pid = fork_checked();
+
+        if (pid == 0) {
+            CHECK_EQ(wait_on_many(words), through[i]);
+            _exit(0);
+        }
+        await_sleep_in(pid, SYS_futex_waitv);
+        CHECK_EQ(futex_wake(AT(&words[through[i]]), INT32_MAX), 1);
+        reap_success(pid);
+    }
+    atomic_store(&words[MANY - 1], 1);
+    CHECK_RC(wait_on_many(words), -EAGAIN);
+    munmap(AT(words), 4096);
+}
+
 TEST(a_sleeper_on_a_word_and_a_token_is_woken_by_the_death_of_the_owner)
 {
     struct {

@@ -4,6 +4,7 @@
 
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 
 enum { PAGE = 4096 };
 
@@ -197,6 +198,41 @@ address_space(void)
     CHECK_EQ(fscanf(file, "%lu", &pages), 1);
     fclose(file);
     return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+static void
+ignore(int number)
+{
+    (void)number;
+}
+
+/* Newer kernels do not let a signal interrupt it unless it kills. */
+TEST(a_fallocate_that_a_signal_interrupts_has_undone_all)
+{
+    static const struct itimerval often = {{0, 100}, {0, 100}};
+    static const struct itimerval never;
+    struct sigaction action = {.sa_handler = ignore};
+    int fd = file_of(0);
+    struct stat st;
+
+    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+    for (int i = 0; i < 20; i++) {
+        int error;
+
+        CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+        error = fallocate(fd, 0, 0, (off_t)(32 * MIB)) == 0 ? 0 : errno;
+        CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+        CHECK_EQ(fstat(fd, &st), 0);
+        if (error == 0) {
+            CHECK_EQ(st.st_size, (off_t)(32 * MIB));
+            CHECK_EQ(ftruncate(fd, 0), 0);
+            continue;
+        }
+        CHECK_EQ(error, EINTR);
+        CHECK_EQ(st.st_size, 0);
+        CHECK_EQ(st.st_blocks, 0);
+    }
+    close(fd);
 }
 
 TEST(under_a_limit_of_address_space_a_large_window_is_enomem)

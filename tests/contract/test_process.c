@@ -2,10 +2,12 @@
 /* How a process learns that another one ended, and how. */
 #include "contract.h"
 
+#include <limits.h>
 #include <linux/sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 static void *
 sleep_forever(void *ready)
@@ -50,6 +52,86 @@ TEST(a_pidfd_is_readable_only_when_all_threads_have_ended)
     CHECK_EQ(waitpid(pid, NULL, 0), pid);
     close(pidfd);
     munmap(AT(ready), 4096);
+}
+
+static nlink_t
+links_of_the_task_directory(void)
+{
+    struct stat st;
+
+    CHECK_EQ(stat("/proc/self/task", &st), 0);
+    return st.st_nlink;
+}
+
+static void *
+wait_for_an_end(void *end)
+{
+    await_value(end, 1);
+    return NULL;
+}
+
+TEST(the_task_directory_has_a_link_for_each_thread_and_two)
+{
+    static _Atomic int end;
+    pthread_t threads[3];
+
+    CHECK_EQ(links_of_the_task_directory(), 2 + 1);
+    for (nlink_t i = 0; i < 3; i++) {
+        CHECK_EQ(pthread_create(&threads[i], NULL, wait_for_an_end, AT(&end)),
+                 0);
+        CHECK_EQ(links_of_the_task_directory(), 2 + 1 + i + 1);
+    }
+    atomic_store(&end, 1);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    /* a thread may be joined a moment before the kernel is done with it */
+    while (links_of_the_task_directory() != 2 + 1)
+        sched_yield();
+}
+
+/* Writers of lines of all lengths up to PIPE_BUF, each of its own letter. */
+TEST(writes_of_up_to_pipe_buf_bytes_do_not_mix)
+{
+    enum { WRITERS = 4, LINES = 300 };
+
+    static const size_t lengths[WRITERS] = {PIPE_BUF, PIPE_BUF - 1, 1000, 7};
+    pid_t pids[WRITERS];
+    int ends[2], lines = 0;
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    FILE *file;
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    for (int i = 0; i < WRITERS; i++) {
+        pids[i] = fork_checked();
+        if (pids[i] == 0) {
+            char text[PIPE_BUF];
+
+            memset(text, 'a' + i, sizeof(text));
+            text[lengths[i] - 1] = '\n';
+            for (int j = 0; j < LINES; j++)
+                CHECK_EQ(write(ends[1], text, lengths[i]), (ssize_t)lengths[i]);
+            _exit(0);
+        }
+    }
+    close(ends[1]);
+    file = fdopen(ends[0], "r");
+    CHECK(file != NULL);
+    while ((length = getline(&line, &room, file)) > 0) {
+        int writer = line[0] - 'a';
+
+        CHECK(writer >= 0 && writer < WRITERS);
+        CHECK_EQ((size_t)length, lengths[writer]);
+        for (ssize_t i = 0; i < length - 1; i++)
+            CHECK_EQ(line[i], line[0]);
+        lines++;
+    }
+    CHECK_EQ(lines, WRITERS * LINES);
+    for (int i = 0; i < WRITERS; i++)
+        reap_success(pids[i]);
+    free(line);
+    fclose(file);
 }
 
 TEST(a_pidfd_gives_the_exit_code_once)

@@ -6,6 +6,8 @@
 #include "contract.h"
 
 #include <linux/futex.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
 
 struct page {
     pthread_mutex_t token;
@@ -97,6 +99,71 @@ TEST(a_token_is_marked_by_the_time_the_pidfd_is_readable)
     CHECK_EQ(atomic_load(word), TOKEN_DIED);
     CHECK_EQ(waitpid(pid, NULL, 0), pid);
     close(pidfd);
+    close_page();
+}
+
+/* The file that the kernel makes of a dump, or "" when it does something else
+ * with it. */
+static void
+name_of_dump(char *name, size_t room, pid_t pid)
+{
+    char pattern[8] = "", with_pid[8] = "";
+    FILE *file = fopen("/proc/sys/kernel/core_pattern", "re");
+
+    CHECK(file != NULL);
+    CHECK(fgets(pattern, sizeof(pattern), file) != NULL);
+    fclose(file);
+    file = fopen("/proc/sys/kernel/core_uses_pid", "re");
+    CHECK(file != NULL);
+    CHECK(fgets(with_pid, sizeof(with_pid), file) != NULL);
+    fclose(file);
+    if (strcmp(pattern, "core\n") != 0)
+        name[0] = '\0';
+    else if (with_pid[0] == '0')
+        snprintf(name, room, "core");
+    else
+        snprintf(name, room, "core.%d", (int)pid);
+}
+
+/* Stopped where its exit begins: behind the dump, before the mark. */
+TEST(a_token_is_marked_after_the_core_dump)
+{
+    struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+    unsigned long told;
+    int status;
+    char dump[32];
+    pid_t pid;
+
+    open_page();
+    CHECK_EQ(chdir(harness_tmpdir()), 0);
+    pid = fork_checked();
+    if (pid == 0) {
+        name_of_dump(dump, sizeof(dump), getpid());
+        CHECK_EQ(getrlimit(RLIMIT_CORE, &all), 0);
+        all.rlim_cur = dump[0] != '\0' ? all.rlim_max : 0;
+        CHECK_EQ(setrlimit(RLIMIT_CORE, &all), 0);
+        CHECK_EQ(signal(SIGQUIT, SIG_DFL) == SIG_ERR, false);
+        CHECK_EQ(pthread_mutex_trylock(&page->token), 0);
+        CHECK_EQ(ptrace(PTRACE_TRACEME, 0, 0, 0), 0);
+        raise(SIGQUIT);
+        _exit(1);
+    }
+    name_of_dump(dump, sizeof(dump), pid);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status >> 8, SIGQUIT);
+    CHECK_EQ(ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEEXIT), 0);
+    CHECK_EQ(ptrace(PTRACE_CONT, pid, 0, SIGQUIT), 0);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status >> 8, SIGTRAP | PTRACE_EVENT_EXIT << 8);
+    CHECK_EQ(ptrace(PTRACE_GETEVENTMSG, pid, 0, &told), 0);
+    CHECK_EQ(WTERMSIG((int)told), SIGQUIT);
+    if (WCOREDUMP((int)told))
+        CHECK_EQ(unlink(dump), 0);
+    CHECK_EQ(atomic_load(word), (uint32_t)pid);
+    CHECK_EQ(ptrace(PTRACE_CONT, pid, 0, 0), 0);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(atomic_load(word), TOKEN_DIED);
     close_page();
 }
 
