@@ -163,7 +163,7 @@ settled_thread_count(void)
     const struct timespec moment = {.tv_nsec = 1000000};
     int count = count_threads();
 
-    for (int i = 0; i < 2000 && count > threads_at_begin; i++) {
+    for (int i = 0; i < 500 && count > threads_at_begin; i++) {
         (void)nanosleep(&moment, NULL);
         count = count_threads();
     }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -115,10 +116,15 @@ hash_name(const char *name, uint64_t seed)
 static __attribute__((noreturn)) void
 run_body(const struct run *run)
 {
+    struct rlimit core = {0, 0};
     int null;
 
     harness_test_pid = getpid();
     (void)setpgid(0, 0);
+    /* Some tests die by a signal as they should: no file is to tell of it. */
+    (void)getrlimit(RLIMIT_CORE, &core);
+    core.rlim_cur = 0;
+    (void)setrlimit(RLIMIT_CORE, &core);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
@@ -422,6 +428,12 @@ parse(int argc, char **argv)
     }
     options.filters = argv + i;
     options.filter_count = argc - i;
+    /* No test's name begins so: it is an option in the wrong place. */
+    for (; i < argc; i++) {
+        if (argv[i][0] == '-') {
+            usage(argv[0], 2);
+        }
+    }
     return options;
 }
 

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -101,7 +102,7 @@ selftest_path(void)
 }
 
 static pid_t
-start_selftest(const char *argument, int output)
+start_selftest(const char *argument, const char *more, int output)
 {
     const char *path = selftest_path();
     pid_t pid = fork();
@@ -112,21 +113,22 @@ start_selftest(const char *argument, int output)
         (void)unsetenv("TROUPE_TEST_TIMEOUT_SCALE");
         CHECK_GE(dup2(output, STDOUT_FILENO), 0);
         CHECK_GE(dup2(output, STDERR_FILENO), 0);
-        (void)execl(path, path, argument, (char *)NULL);
+        (void)execl(path, path, argument, more, (char *)NULL);
         FAIL("cannot run %s: %s", path, strerror(errno));
     }
     return pid;
 }
 
 static void
-run_selftest(const char *argument, struct outcome *outcome)
+run_selftest_with(const char *argument, const char *more,
+                  struct outcome *outcome)
 {
     int pipes[2];
     pid_t pid;
     ssize_t length;
 
     CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
-    pid = start_selftest(argument, pipes[1]);
+    pid = start_selftest(argument, more, pipes[1]);
     CHECK_EQ(close(pipes[1]), 0);
     outcome->length = 0;
     do {
@@ -139,6 +141,12 @@ run_selftest(const char *argument, struct outcome *outcome)
     outcome->output[outcome->length] = '\0';
     CHECK_EQ(close(pipes[0]), 0);
     CHECK_EQ(waitpid(pid, &outcome->status, 0), pid);
+}
+
+static void
+run_selftest(const char *argument, struct outcome *outcome)
+{
+    run_selftest_with(argument, NULL, outcome);
 }
 
 static bool
@@ -207,6 +215,24 @@ TEST(a_filter_that_matches_nothing_is_an_error)
     CHECK(strstr(outcome.output, "no test to run") != NULL);
 }
 
+TEST(an_option_after_a_name_is_refused)
+{
+    static struct outcome outcome;
+
+    run_selftest_with("passes", "--verbose", &outcome);
+    CHECK(WIFEXITED(outcome.status));
+    CHECK_EQ(WEXITSTATUS(outcome.status), 2);
+    CHECK(strstr(outcome.output, "usage: ") != NULL);
+}
+
+TEST(a_test_that_dies_by_a_signal_dumps_no_core)
+{
+    struct rlimit core;
+
+    CHECK_EQ(getrlimit(RLIMIT_CORE, &core), 0);
+    CHECK_EQ(core.rlim_cur, 0);
+}
+
 TEST(an_interrupted_runner_kills_its_test)
 {
     char number[16];
@@ -221,7 +247,7 @@ TEST(an_interrupted_runner_kills_its_test)
     CHECK_EQ(pipe(told), 0);
     (void)snprintf(number, sizeof(number), "%d", told[1]);
     CHECK_EQ(setenv("TROUPE_SELFTEST_FD", number, 1), 0);
-    runner = start_selftest("hang", output[1]);
+    runner = start_selftest("hang", NULL, output[1]);
     CHECK_EQ(read(told[0], &victim, sizeof(victim)), (ssize_t)sizeof(victim));
     end.fd = (int)syscall(SYS_pidfd_open, victim, 0);
     CHECK_GE(end.fd, 0);
