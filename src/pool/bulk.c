@@ -172,6 +172,7 @@ troupe__bulk_run(troupe_pool *pool, struct troupe__pool_worker *worker,
                  struct troupe__bulk *bulk)
 {
     struct troupe__cell *cell = &bulk->cell[worker->index];
+    struct troupe__turn turn = {.until = 0};
     unsigned patience = PATIENCE;
     bool any = false;
     bool moving;
@@ -188,6 +189,12 @@ troupe__bulk_run(troupe_pool *pool, struct troupe__pool_worker *worker,
                 break;
             troupe__cpu_relax();
             continue;
+        }
+        if (troupe__turn_over(pool, &turn)) {
+            /* The range stays where it is: for this worker when it comes back,
+             * or for who has nothing to do. */
+            troupe__pool_offer(pool, 1);
+            break;
         }
         if (TROUPE__UNLIKELY(!any)) {
             troupe__store_relaxed(&worker->busy, 1u);
@@ -211,12 +218,12 @@ troupe__bulk_waits(const struct troupe__bulk *bulk)
 {
     uint32_t i;
 
-    if (troupe__load_acquire(&bulk->job.cancelled) != 0)
+    if (troupe__load_seq_cst(&bulk->job.cancelled) != 0)
         return false;
-    if ((uint32_t)troupe__load_acquire(&bulk->cursor) < bulk->count)
+    if ((uint32_t)troupe__load_seq_cst(&bulk->cursor) < bulk->count)
         return true;
     for (i = 0; i < bulk->cells; i++)
-        if (!troupe__range_empty(troupe__load_acquire(&bulk->cell[i].range)))
+        if (!troupe__range_empty(troupe__load_seq_cst(&bulk->cell[i].range)))
             return true;
     return false;
 }

@@ -463,6 +463,7 @@ troupe__pool_job_publish(struct troupe__pool_control *control, unsigned place,
     /* seq_cst: pairs with job_hold() of the workers. */
     troupe__store_seq_cst(&control->pool->jobs[place],
                           troupe__family_offset(job));
+    troupe__store_relaxed(&control->pool->offered, control->pool->offered + 1);
 }
 
 void
@@ -470,6 +471,7 @@ troupe__pool_job_end(struct troupe__pool_control *control,
                      struct troupe__thread *self, unsigned place)
 {
     (void)troupe__exchange_seq_cst(&control->pool->jobs[place], UINT64_C(0));
+    troupe__store_relaxed(&control->pool->offered, control->pool->offered - 1);
     jobs_sweep(self, control->pool);
     if (troupe__load_relaxed(&control->pool->state) == TROUPE__POOL_CLOSED)
         troupe__pool_offer(control->pool, UINT32_MAX); /* it may be the end */

@@ -213,8 +213,29 @@ void troupe__ticker_end(struct troupe__ticker *ticker);
 /* Target of a worker's process; the argument is its place in the table. */
 int troupe__worker_main(void *place);
 
-/* Works on a job as long as there is something for this worker; false: there
- * was nothing. */
+/*
+ * A worker's turn at a job, zeroed at first. With one job in the pool it has no
+ * end; else it ends after a while, so that each job gets on. That others are
+ * there costs a look at a line that seldom changes.
+ */
+struct troupe__turn {
+    int64_t until; /* 0: no other job has been seen */
+    int64_t looked;
+    unsigned skip; /* tasks until the next look at the clock */
+};
+
+bool troupe__turn_passed(struct troupe__turn *turn);
+
+/* Asked between two tasks; false the first time. */
+static inline bool
+troupe__turn_over(const troupe_pool *pool, struct troupe__turn *turn)
+{
+    return TROUPE__UNLIKELY(troupe__load_relaxed(&pool->offered) > 1) &&
+           troupe__turn_passed(turn);
+}
+
+/* Works on a job as long as there is something for this worker and its turn
+ * lasts; false: there was nothing. */
 bool troupe__bulk_run(troupe_pool *pool, struct troupe__pool_worker *worker,
                       struct troupe__bulk *bulk);
 bool troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,

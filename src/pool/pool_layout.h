@@ -68,7 +68,8 @@ struct troupe_pool {
     uint32_t workers_lost;
     uint64_t tasks_ended; /* by workers that are dead */
     uint64_t tasks_interrupted;
-    uint64_t reserved2_[2];
+    uint32_t offered; /* jobs in the table */
+    uint32_t reserved2_[3];
 
     /* Workers sleep here until there is work. */
     struct {

@@ -181,6 +181,7 @@ troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,
                    struct troupe__pool_worker *worker,
                    struct troupe__stream *stream)
 {
+    struct troupe__turn turn = {.until = 0};
     bool any = false;
     uint32_t index;
 
@@ -197,6 +198,11 @@ troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,
             continue;
         any = true;
         run(self, pool, worker, stream, index, running);
+        if (troupe__turn_over(pool, &turn)) {
+            /* There may be more, for who has nothing to do. */
+            troupe__pool_offer(pool, 1);
+            break;
+        }
     }
     troupe__store_relaxed(&worker->busy, 0u);
     return any;
@@ -210,7 +216,7 @@ troupe__stream_waits(const struct troupe__stream *stream)
     if (!sane(stream))
         return false;
     for (i = 0; i < stream->words; i++)
-        if (troupe__load_acquire(&words(stream->ready)[i]) != 0)
+        if (troupe__load_seq_cst(&words(stream->ready)[i]) != 0)
             return true;
     return false;
 }

@@ -18,6 +18,30 @@
  * what a sleep and a wake-up cost. */
 #define SPIN (20 * INT64_C(1000))
 
+/* How long a turn lasts. */
+#define TURN (10 * TROUPE__MS)
+/* Where 16 tasks take less than this, a look at the clock for each costs. */
+#define SHORT (20 * INT64_C(1000))
+#define SKIP  15u
+
+bool
+troupe__turn_passed(struct troupe__turn *turn)
+{
+    int64_t now;
+
+    if (turn->skip != 0) {
+        turn->skip--;
+        return false;
+    }
+    now = troupe__clock_now();
+    if (turn->until == 0)
+        turn->until = now + TURN;
+    else if (now - turn->looked < SHORT)
+        turn->skip = SKIP;
+    turn->looked = now;
+    return now >= turn->until;
+}
+
 static troupe_pool *
 pool_of(struct troupe__pool_worker *worker)
 {
@@ -83,13 +107,21 @@ look(struct troupe__thread *self, troupe_pool *pool,
         unsigned place = (worker->next_job + i) % TROUPE__POOL_JOBS;
         struct troupe__job *job;
 
-        if (troupe__load_relaxed(&pool->jobs[place]) == 0)
+        /* seq_cst, here and in all that idle() looks at: it has set the bit of
+         * the event word before, see sync/eventword.h. */
+        if (troupe__load_seq_cst(&pool->jobs[place]) == 0)
             continue;
         job = job_hold(pool, worker, place);
-        if (job == NULL)
+        if (job == NULL ||
+            !(work ? job_run(self, pool, worker, job) : job_waits(job)))
             continue;
-        if (work ? job_run(self, pool, worker, job) : job_waits(job))
-            any = true;
+        any = true;
+        if (work) {
+            /* What has ended is told before the next job's turn. The fence:
+             * what we have ended, then the look at who waits for it. */
+            troupe__fence_seq_cst();
+            troupe__eventword_signal(&pool->news.event, UINT32_MAX);
+        }
     }
     if (troupe__load_relaxed(&worker->job) != 0) {
         /* seq_cst: what we have ended, then the look at who waits for it. */
@@ -108,7 +140,7 @@ has_jobs(const troupe_pool *pool)
     unsigned i;
 
     for (i = 0; i < TROUPE__POOL_JOBS; i++)
-        if (troupe__load_acquire(&pool->jobs[i]) != 0)
+        if (troupe__load_seq_cst(&pool->jobs[i]) != 0)
             return true;
     return false;
 }
@@ -117,7 +149,7 @@ has_jobs(const troupe_pool *pool)
 static bool
 ends(const troupe_pool *pool)
 {
-    uint32_t state = troupe__load_acquire(&pool->state);
+    uint32_t state = troupe__load_seq_cst(&pool->state);
 
     return state == TROUPE__POOL_TERMINATED ||
            (state == TROUPE__POOL_CLOSED && !has_jobs(pool));

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool_helper.h"
 
+#include "os/clock.h"
+
+#include <pthread.h>
+#include <sched.h>
+
 #include <stdio.h>
 
 /* A source of numbers, which checks that the window is kept. */
@@ -753,4 +758,142 @@ TEST(a_pool_has_sixty_four_jobs_at_a_time)
         CHECK_RC(troupe_imap_free(it[i]), 0);
     pool_finish(pool);
     free(n);
+}
+
+/* Two jobs at once: each gets on, whatever the other one has. */
+
+struct endless {
+    troupe_pool *pool;
+    uint32_t *stop;
+    uint64_t ended;
+};
+
+static int
+endless_next(void *arg, troupe_item *ret_item)
+{
+    struct endless *e = arg;
+
+    ret_item->data = e->stop;
+    ret_item->size = sizeof(*e->stop);
+    return __atomic_load_n(e->stop, __ATOMIC_SEQ_CST) == 0 ? 0 : TROUPE_END;
+}
+
+/* Works for a while, unless it is to stop. */
+static int
+work_until(const uint32_t *stop)
+{
+    troupe_deadline end = troupe_after(0.002);
+
+    while (__atomic_load_n(stop, __ATOMIC_SEQ_CST) == 0 &&
+           troupe__clock_now() < end)
+        ;
+    return 0;
+}
+
+static int
+endless_task(troupe_task *task, void *context)
+{
+    (void)context;
+    return work_until(troupe_task_item(task));
+}
+
+static void *
+stream_endlessly(void *arg)
+{
+    struct endless *e = arg;
+    troupe_imap *it = NULL;
+    troupe_result result;
+
+    CHECK_RC(troupe_pool_imap_unordered(&it, e->pool, endless_task,
+                                        endless_next, e,
+                                        IMAP_OPTIONS(.window = 16384)),
+             0);
+    while (troupe_imap_next(it, &result, TROUPE_FOREVER) == 0)
+        (void)__atomic_fetch_add(&e->ended, 1, __ATOMIC_SEQ_CST);
+    CHECK_RC(troupe_imap_free(it), 0);
+    return NULL;
+}
+
+static int
+set_stop(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    __atomic_store_n((uint32_t *)context, 1, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+static void
+map_stop(troupe_pool *pool, uint32_t *stop)
+{
+    CHECK_RC(troupe_pool_map(pool, set_stop, NULL, 1, 0, NULL, 0,
+                             MAP_OPTIONS(.context = stop), TROUPE_FOREVER),
+             0);
+}
+
+TEST(map_begins_beside_a_stream_without_end)
+{
+    struct endless e = {.pool = pool_new(2), .stop = SHARED(uint32_t)};
+    pthread_t thread;
+
+    CHECK_EQ(pthread_create(&thread, NULL, stream_endlessly, &e), 0);
+    while (__atomic_load_n(&e.ended, __ATOMIC_SEQ_CST) < 4)
+        (void)sched_yield();
+    map_stop(e.pool, e.stop);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    pool_finish(e.pool);
+    CHECK_RC(troupe_free(e.stop), 0);
+}
+
+/* A map that goes on until another one has been run. */
+
+struct long_map {
+    uint32_t begun;
+    uint32_t stop;
+};
+
+static int
+wait_for_stop(const void *item, void *result, void *context)
+{
+    struct long_map *m = context;
+
+    (void)__atomic_fetch_add(&m->begun, 1, __ATOMIC_SEQ_CST);
+    *(uint64_t *)result = *(const uint64_t *)item;
+    return work_until(&m->stop);
+}
+
+static void *
+map_long(void *arg)
+{
+    enum { COUNT = 1000000 };
+
+    struct endless *e = arg;
+    struct long_map *m = (struct long_map *)(void *)e->stop;
+    uint64_t *results = troupe_alloc(COUNT * sizeof(*results));
+    uint64_t i;
+
+    CHECK(results != NULL);
+    CHECK_RC(troupe_pool_map(e->pool, wait_for_stop, NULL, COUNT, 0, results, 8,
+                             MAP_OPTIONS(.context = m), TROUPE_FOREVER),
+             0);
+    for (i = 0; i < COUNT; i++)
+        CHECK_EQ(results[i], i);
+    CHECK_EQ(m->begun, (uint32_t)COUNT);
+    CHECK_RC(troupe_free(results), 0);
+    return NULL;
+}
+
+TEST(map_begins_beside_a_long_one)
+{
+    struct long_map *m = SHARED(struct long_map);
+    struct endless e = {.pool = pool_new(2), .stop = (uint32_t *)m};
+    pthread_t thread;
+
+    CHECK_EQ(pthread_create(&thread, NULL, map_long, &e), 0);
+    while (__atomic_load_n(&m->begun, __ATOMIC_SEQ_CST) < 4)
+        (void)sched_yield();
+    map_stop(e.pool, &m->stop);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    pool_finish(e.pool);
+    CHECK_RC(troupe_free(m), 0);
 }
