@@ -146,8 +146,7 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
         .tag = troupe__load_acquire(&worker->tag),
         .index = index,
         .pid = (int32_t)troupe_process_pid(crew->process),
-        .code = code,
-        .killed = crew->killed};
+        .code = code};
     uint64_t interrupted = pool->tasks_interrupted;
     bool left = troupe__load_acquire(&worker->left) != 0;
     bool useless = worker->ended == 0 && !left && !crew->killed;
@@ -177,6 +176,7 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     troupe__store_relaxed(&worker->ended, UINT64_C(0));
     troupe__store_relaxed(&worker->busy, 0u);
     troupe__store_relaxed(&worker->left, 0u);
+    troupe__store_relaxed(&worker->barred, 0u);
     troupe__store_relaxed(&worker->pid, 0);
     troupe__store_release(&worker->job, UINT64_C(0));
     troupe__store_release(&worker->member, 0u);
@@ -273,8 +273,8 @@ void
 troupe__crew_kill(struct troupe__pool_control *control,
                   struct troupe__thread *self,
                   bool (*chosen)(const struct troupe__pool_worker *worker,
-                                 void *arg),
-                  void *arg)
+                                 const void *job),
+                  const void *job)
 {
     troupe_pool *pool = control->pool;
     uint32_t i;
@@ -283,10 +283,22 @@ troupe__crew_kill(struct troupe__pool_control *control,
     for (i = 0; i < pool->processes; i++) {
         struct troupe__crew *crew = &control->crew[i];
 
-        if (crew->process == NULL || !chosen(&pool->workers[i], arg))
+        struct troupe__pool_worker *worker = &pool->workers[i];
+
+        if (crew->process == NULL || !chosen(worker, job))
             continue;
-        crew->killed = true;
-        (void)troupe_process_kill(crew->process);
+        /* By now it may be about to leave for another job, whose task would die
+         * with it. From here on it turns to none; and if it still names this
+         * one it has turned to none before, see job_hold(). */
+        (void)troupe__exchange_seq_cst(&worker->barred, 1u);
+        if (troupe__load_seq_cst(&worker->job) == troupe__family_offset(job) &&
+            chosen(worker, job)) {
+            crew->killed = true;
+            (void)troupe_process_kill(crew->process);
+        } else {
+            troupe__store_seq_cst(&worker->barred, 0u);
+            troupe__pool_offer(pool, UINT32_MAX); /* it may have looked away */
+        }
     }
     for (i = 0; i < pool->processes; i++) {
         struct troupe__crew *crew = &control->crew[i];

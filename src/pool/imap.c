@@ -145,7 +145,7 @@ next_state(struct troupe__pool_control *control, troupe_imap *imap,
     slot->value_size = 0;
     if (imap->cancelled || control->pool->state == TROUPE__POOL_TERMINATED)
         return TROUPE__SLOT_WORD(TROUPE__SLOT_CANCELLED);
-    if (slot->begun == 0 || dead->killed)
+    if (slot->begun == 0)
         return ready_word(imap);
     troupe__store_relaxed(&control->pool->tasks_interrupted,
                           control->pool->tasks_interrupted + 1);
@@ -696,9 +696,9 @@ troupe_imap_take(troupe_imap *imap, void **ret_data)
 /* Ending. */
 
 static bool
-runs_here(const struct troupe__pool_worker *worker, void *arg)
+runs_here(const struct troupe__pool_worker *worker, const void *job)
 {
-    const struct troupe__stream *stream = arg;
+    const struct troupe__stream *stream = job;
     uint64_t tag = troupe__load_acquire(&worker->tag);
     uint32_t i;
 

@@ -204,11 +204,6 @@ interrupt(struct troupe__pool_control *control, struct troupe__map *map,
 {
     uint32_t times;
 
-    /* It was meant for another job, which the worker had just left. */
-    if (dead->killed) {
-        put_back(cell, task);
-        return;
-    }
     troupe__store_relaxed(&control->pool->tasks_interrupted,
                           control->pool->tasks_interrupted + 1);
     times = interrupted_count(map, task);
@@ -348,9 +343,9 @@ is_done(void *arg)
 /* Giving up. */
 
 static bool
-has_task(const struct troupe__pool_worker *worker, void *arg)
+has_task(const struct troupe__pool_worker *worker, const void *job)
 {
-    const struct troupe__bulk *bulk = arg;
+    const struct troupe__bulk *bulk = job;
     const struct troupe__cell *cell = &bulk->cell[worker->index];
     uint64_t current = troupe__load_seq_cst(&cell->current);
 

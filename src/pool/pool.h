@@ -138,13 +138,17 @@ int troupe__crew_fill(struct troupe__pool_control *control);
 void troupe__crew_look(struct troupe__pool_control *control,
                        struct troupe__thread *self);
 
-/* Kills the chosen workers, waits for their deaths and settles them; they do
- * not count as lost. Lock held. */
+/*
+ * Kills the workers chosen for having a task of the job, waits for their deaths
+ * and settles them; they do not count as lost. Nobody else gets a task of the job
+ * any more, but the job still stands in the table. A worker that turns to
+ * another job meanwhile is spared: no other job minds. Lock held.
+ */
 void troupe__crew_kill(struct troupe__pool_control *control,
                        struct troupe__thread *self,
                        bool (*chosen)(const struct troupe__pool_worker *worker,
-                                      void *arg),
-                       void *arg);
+                                      const void *job),
+                       const void *job);
 
 /* Whether all processes have ended and were settled. Lock held. */
 bool troupe__crew_gone(const struct troupe__pool_control *control);
@@ -163,8 +167,7 @@ struct troupe__casualty {
     uint64_t tag;   /* 0: it died before it had one */
     uint32_t index; /* of its place */
     int32_t pid;
-    int code;    /* exit code */
-    bool killed; /* by us, for the sake of one job: the others do not mind */
+    int code; /* exit code */
 };
 
 /* What is to be done about a job when a worker has died. Lock held. */

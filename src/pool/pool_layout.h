@@ -47,7 +47,10 @@ struct troupe__pool_worker {
     uint32_t member; /* of the process; for recovery. creator */
     uint32_t member_generation;
     uint32_t next_job; /* where to look first; worker */
-    uint32_t reserved_[19];
+    /* It turns to no other job than the one it is at: it may be killed for
+     * that one. creator */
+    uint32_t barred;
+    uint32_t reserved_[18];
 };
 
 struct troupe_pool {

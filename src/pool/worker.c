@@ -58,10 +58,11 @@ job_hold(troupe_pool *pool, struct troupe__pool_worker *worker, unsigned place)
 
     if (offset == 0 || !troupe_heap_contains(job, sizeof(*job)))
         return NULL;
-    /* seq_cst: the creator takes the job from the table and then looks here;
-     * we do it the other way round. */
+    /* seq_cst: the creator takes the job from the table, or bars this worker,
+     * and then looks here; we do it the other way round. */
     (void)troupe__exchange_seq_cst(&worker->job, offset);
-    if (troupe__load_seq_cst(&pool->jobs[place]) != offset)
+    if (troupe__load_seq_cst(&pool->jobs[place]) != offset ||
+        troupe__load_seq_cst(&worker->barred) != 0)
         return NULL;
     return job;
 }

@@ -8,6 +8,7 @@
 #include "os/fault.h"
 #include "pool/pool.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 static const char *failing_call;
@@ -290,4 +291,100 @@ TEST(map_and_stream_say_when_memory_is_short)
     pool_finish(pool);
     free(source.data);
     free(results);
+}
+
+/* A worker that is to be killed for one job, and is about to turn to another. */
+
+struct crossing {
+    uint32_t inside; /* tasks of the first job that have begun */
+    uint32_t calls;  /* of the other job's task */
+    troupe_event go;
+    troupe_event done;
+    int status[2];
+};
+
+static struct crossing *crossing;
+
+static int
+first_task(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    (void)context;
+    (void)__atomic_fetch_add(&crossing->inside, 1, __ATOMIC_SEQ_CST);
+    return troupe_event_wait(&crossing->go, TROUPE_FOREVER);
+}
+
+static int
+other_task(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    (void)context;
+    (void)__atomic_fetch_add(&crossing->calls, 1, __ATOMIC_SEQ_CST);
+    return troupe_event_wait(&crossing->done, TROUPE_FOREVER);
+}
+
+static void *
+map_first(void *pool)
+{
+    crossing->status[0] = troupe_pool_map(pool, first_task, NULL, 1, 0, NULL, 0,
+                                          NULL, TROUPE_FOREVER);
+    return NULL;
+}
+
+static void *
+map_other(void *pool)
+{
+    crossing->status[1] = troupe_pool_map(pool, other_task, NULL, 1, 0, NULL, 0,
+                                          NULL, TROUPE_FOREVER);
+    return NULL;
+}
+
+/* Between the last look at the worker and its death its task ends, and it goes
+ * as far as it will. */
+static bool
+lets_it_go_on(const struct troupe__pool_worker *worker, const void *job)
+{
+    static unsigned looks;
+
+    (void)job;
+    if (++looks == 2) {
+        CHECK_RC(troupe_event_set(&crossing->go), 0);
+        while (troupe__load_acquire(&worker->job) != 0 &&
+               __atomic_load_n(&crossing->calls, __ATOMIC_SEQ_CST) == 0)
+            (void)sched_yield();
+    }
+    return true;
+}
+
+TEST(worker_killed_for_one_job_has_begun_no_other)
+{
+    struct troupe__pool_control *control;
+    struct troupe__thread *self;
+    pthread_t threads[2];
+    troupe_pool *pool;
+    int status;
+
+    crossing = SHARED(struct crossing);
+    pool = pool_new(1);
+    control = troupe__pool_enter(pool, &self, &status);
+    CHECK(control != NULL);
+    CHECK_EQ(pthread_create(&threads[0], NULL, map_first, pool), 0);
+    while (__atomic_load_n(&crossing->inside, __ATOMIC_SEQ_CST) == 0)
+        (void)sched_yield();
+    CHECK_EQ(pthread_create(&threads[1], NULL, map_other, pool), 0);
+    while (troupe__load_acquire(&pool->offered) != 2)
+        (void)sched_yield();
+    CHECK_EQ(pthread_mutex_lock(&control->lock), 0);
+    troupe__crew_kill(control, self, lets_it_go_on, control->maps->next->bulk);
+    CHECK_EQ(pthread_mutex_unlock(&control->lock), 0);
+    CHECK_RC(troupe_event_set(&crossing->done), 0);
+    CHECK_EQ(pthread_join(threads[0], NULL), 0);
+    CHECK_EQ(pthread_join(threads[1], NULL), 0);
+    CHECK_RC(crossing->status[0], 0);
+    CHECK_RC(crossing->status[1], 0);
+    CHECK_EQ(crossing->calls, 1u);
+    pool_finish(pool);
+    CHECK_RC(troupe_free(crossing), 0);
 }
