@@ -228,9 +228,9 @@ struct troupe__obituary {
  *
  *     head: bits 2..0 enum troupe__page_state, 31..3 by state, 63..32 length
  *
- * A free run, or one on its way from or to there, whose memory may have been
- * given back to the system is hollow (bit 8): nothing may touch it before memory
- * was taken for it again.
+ * A free run, or one on its way from or to there, that may lack memory, because
+ * it was given back to the system or never taken, is hollow (bit 8): nothing may
+ * touch it before memory was taken for it.
  *
  * Everything else (links, footers, the words of pages inside a run) is derived
  * and rebuilt after a death under the page lock.
@@ -328,7 +328,7 @@ struct troupe__heap {
     struct {
         struct troupe__mutex lock;
         uint64_t limit_pages;
-        uint32_t pages_end; /* pages in the sequence of runs: have memory */
+        uint32_t pages_end; /* pages in the sequence of runs: in the file */
         uint32_t described_pages; /* pages whose descriptors have memory */
         uint32_t free_pages;      /* sum over free runs */
         uint32_t released;   /* pages freed since there was too much memory, or

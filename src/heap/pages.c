@@ -19,16 +19,24 @@
 /* Memory goes back to the system when more is free than is in use, and more than
  * troupe__heap.pages.keep_pages. Asking how much there is takes a system call,
  * so it is done when so many pages have been freed; shorter runs than the second
- * are not worth giving back, and so many are looked at in a bin. */
+ * are not worth giving back. */
 #define TRIM_EVERY 4096u
 #define TRIM_RUN   256u
-#define TRIM_DEPTH 1024u
+
+/* Runs looked at in each bin for one that has memory. */
+#define FILLED_DEPTH 1024u
 
 /* Bins: one per length up to 32 pages, then one per power of two. */
 static unsigned
 bin_of(uint32_t length)
 {
     return length <= 32 ? length - 1 : 27 + troupe__log2(length);
+}
+
+static uint64_t
+offset_of(uint32_t page)
+{
+    return troupe__family.arena_offset + (uint64_t)page * TROUPE__PAGE;
 }
 
 static uint64_t
@@ -387,13 +395,14 @@ find_seamed(struct troupe__heap *heap, uint32_t count)
     return TROUPE__NO_PAGE;
 }
 
-/* Memory for the next `count` pages and their descriptors. */
+/* Memory for the descriptors of the next `count` pages, and for the pages; of a
+ * hollow run for the last one alone, so that the file reaches over all. */
 static int
-commit(struct troupe__heap *heap, uint32_t count)
+commit(struct troupe__heap *heap, uint32_t count, bool hollow)
 {
     uint32_t end = heap->pages.pages_end + count;
-    uint64_t offset = troupe__family.arena_offset +
-                      (uint64_t)heap->pages.pages_end * TROUPE__PAGE;
+    uint32_t first = hollow ? end - 1 : heap->pages.pages_end;
+    uint64_t size = (uint64_t)(end - first) * TROUPE__PAGE;
     int status;
 
     if (end > heap->pages.described_pages) {
@@ -408,14 +417,15 @@ commit(struct troupe__heap *heap, uint32_t count)
         troupe__store_relaxed(&heap->pages.described_pages,
                               (uint32_t)(to / sizeof(struct troupe__page)));
     }
-    status = troupe__family_commit(offset, (uint64_t)count * TROUPE__PAGE);
+    status = troupe__family_commit(offset_of(first), size);
     if (status < 0)
-        troupe__family_discard(offset, (uint64_t)count * TROUPE__PAGE);
+        troupe__family_discard(offset_of(first), size);
     return status;
 }
 
-/* Lengthens the sequence so that its last run is free and has `count` pages at
- * least. */
+/* Lengthens the sequence so that free runs at its end have `count` pages at least.
+ * What is longer than a step is added hollow: the memory for it may take the
+ * system seconds, for which nobody else should wait. */
 static int
 grow(struct troupe__heap *heap, uint32_t count)
 {
@@ -425,6 +435,7 @@ grow(struct troupe__heap *heap, uint32_t count)
     uint32_t need = count - have;
     uint32_t step = end / 8;
     uint64_t room = heap->pages.limit_pages;
+    bool hollow = need > LARGEST_STEP;
 
     if (have >= count)
         return 0; /* it stood too deep in its bin to be found */
@@ -442,15 +453,15 @@ grow(struct troupe__heap *heap, uint32_t count)
         step = need;
     if (step > room)
         step = (uint32_t)room;
-    if (commit(heap, step) < 0) {
+    if (commit(heap, step, hollow) < 0) {
         step = need;
-        if (commit(heap, step) < 0)
+        if (commit(heap, step, hollow) < 0)
             return -ENOMEM;
     }
     /* The new run stands, then the sequence reaches over it. */
-    free_set(end, step, false);
+    free_set(end, step, hollow);
     troupe__store_release(&heap->pages.pages_end, end + step);
-    (void)run_release(heap, end, step, false);
+    (void)run_release(heap, end, step, hollow);
     return 0;
 }
 
@@ -496,10 +507,57 @@ run_take(struct troupe__thread *self, struct troupe__heap *heap, uint32_t page,
     }
 }
 
-static uint64_t
-offset_of(uint32_t page)
+/* A free run of so many pages that has memory; TROUPE__NO_PAGE: none is found. */
+static uint32_t
+find_filled(const struct troupe__heap *heap, uint32_t count)
 {
-    return troupe__family.arena_offset + (uint64_t)page * TROUPE__PAGE;
+    uint64_t used =
+        heap->pages.bins_used & ~((UINT64_C(1) << bin_of(count)) - 1);
+
+    for (; used != 0; used &= used - 1) {
+        uint32_t entry = heap->pages.bins[__builtin_ctzll(used)];
+        unsigned i;
+
+        for (i = 0; i < FILLED_DEPTH && entry != 0; i++) {
+            if (!is_run(heap, entry - 1, 1))
+                break; /* a wild store */
+            if (is_run(heap, entry - 1, count) && !is_hollow(entry - 1))
+                return entry - 1;
+            entry = troupe__page_at(entry - 1)->u.link.next;
+        }
+    }
+    return TROUPE__NO_PAGE;
+}
+
+/* A free run of so many pages, hollow or not, made if need be. */
+static uint32_t
+run_get(struct troupe__heap *heap, uint32_t count)
+{
+    uint32_t page = find_free(heap, count);
+
+    if (page == TROUPE__NO_PAGE)
+        page = find_seamed(heap, count);
+    if (page != TROUPE__NO_PAGE)
+        return page;
+    if (grow(heap, count) == 0)
+        page = free_before(sequence_end(heap));
+    if (page != TROUPE__NO_PAGE && !is_run(heap, page, count))
+        page = find_seamed(heap, count);
+    return page;
+}
+
+/* Takes memory for a hollow run that the calling thread holds. */
+static bool
+run_fill(uint32_t page, uint32_t count)
+{
+    uint64_t size = (uint64_t)count * TROUPE__PAGE;
+
+    if (troupe__family_commit(offset_of(page), size) < 0) {
+        troupe__family_discard(offset_of(page), size);
+        return false;
+    }
+    head_set(page, troupe__page_head(TROUPE__PAGE_LARGE, count, 0));
+    return true;
 }
 
 uint32_t
@@ -509,29 +567,19 @@ troupe__pages_new(struct troupe__thread *self, uint32_t count)
     uint32_t page;
 
     lock(self);
-    page = find_free(heap, count);
-    if (page == TROUPE__NO_PAGE)
-        page = find_seamed(heap, count);
-    if (page == TROUPE__NO_PAGE) {
-        if (grow(heap, count) == 0)
-            page = free_before(sequence_end(heap));
-        if (page != TROUPE__NO_PAGE && !is_run(heap, page, count))
-            page = find_seamed(heap, count);
-        if (page == TROUPE__NO_PAGE) {
-            unlock(self);
-            return TROUPE__NO_PAGE;
-        }
-    }
-    run_take(self, heap, page, troupe__page_length(head_of(page)), count);
+    page = run_get(heap, count);
+    if (page != TROUPE__NO_PAGE)
+        run_take(self, heap, page, troupe__page_length(head_of(page)), count);
     unlock(self);
-    if (troupe__page_is_hollow(head_of(page))) {
-        if (troupe__family_commit(offset_of(page),
-                                  (uint64_t)count * TROUPE__PAGE) < 0) {
-            troupe__pages_free(self, page);
-            return TROUPE__NO_PAGE;
-        }
-        head_set(page, troupe__page_head(TROUPE__PAGE_LARGE, count, 0));
-    }
+    if (page == TROUPE__NO_PAGE || !is_hollow(page) || run_fill(page, count))
+        return page;
+    troupe__pages_free(self, page);
+    /* The system has no more; what is free here may still have its memory. */
+    lock(self);
+    page = find_filled(heap, count);
+    if (page != TROUPE__NO_PAGE)
+        run_take(self, heap, page, troupe__page_length(head_of(page)), count);
+    unlock(self);
     return page;
 }
 
@@ -554,42 +602,33 @@ is_too_much(const struct troupe__heap *heap)
 static uint32_t
 find_spare(const struct troupe__heap *heap, uint32_t freed)
 {
-    uint64_t used =
-        heap->pages.bins_used & ~((UINT64_C(1) << bin_of(TRIM_RUN)) - 1);
-
-    if (is_run(heap, freed, TRIM_RUN))
-        return freed;
-    for (; used != 0; used &= used - 1) {
-        uint32_t entry = heap->pages.bins[__builtin_ctzll(used)];
-        unsigned i;
-
-        for (i = 0; i < TRIM_DEPTH && entry != 0; i++) {
-            if (!is_run(heap, entry - 1, TRIM_RUN))
-                break;
-            if (!troupe__page_is_hollow(head_of(entry - 1)))
-                return entry - 1;
-            entry = troupe__page_at(entry - 1)->u.link.next;
-        }
-    }
-    return TROUPE__NO_PAGE;
+    return is_run(heap, freed, TRIM_RUN) ? freed : find_filled(heap, TRIM_RUN);
 }
 
 /*
- * Gives memory back, run by run. The lock is held, but not while the system
- * works: then the run is a block held by this thread, and hollow. Killed
- * there, recovery frees it as that, whether it was given back or not.
+ * Gives memory back, run by run. While the system works no lock is held, and the
+ * run is a block held by this thread, and hollow. Killed there, recovery frees
+ * it as that, whether it was given back or not.
  */
 static void
-trim(struct troupe__thread *self, struct troupe__heap *heap, uint32_t freed)
+trim(struct troupe__thread *self, uint32_t freed)
 {
+    struct troupe__heap *heap = troupe__family.heap;
+
+    /* Under another lock it is put off to when that is free, or to whoever frees
+     * next. */
+    if (self->locks != 0 ||
+        troupe__load_relaxed(&heap->pages.released) < TRIM_EVERY)
+        return;
+    lock(self);
     while (heap->pages.released >= TRIM_EVERY) {
         uint32_t page =
             is_too_much(heap) ? find_spare(heap, freed) : TROUPE__NO_PAGE;
         uint32_t length;
 
         if (page == TROUPE__NO_PAGE) {
-            heap->pages.released = 0;
-            return;
+            troupe__store_relaxed(&heap->pages.released, 0u);
+            break;
         }
         freed = TROUPE__NO_PAGE;
         length = troupe__page_length(head_of(page));
@@ -601,6 +640,14 @@ trim(struct troupe__thread *self, struct troupe__heap *heap, uint32_t freed)
         lock(self);
         (void)run_release(heap, page, length, true);
     }
+    unlock(self);
+    self->slot->run_page = 0;
+}
+
+void
+troupe__pages_trim(struct troupe__thread *self)
+{
+    trim(self, TROUPE__NO_PAGE);
 }
 
 void
@@ -619,11 +666,12 @@ troupe__pages_free(struct troupe__thread *self, uint32_t page)
     if (troupe__page_state(head) == TROUPE__PAGE_LARGE && length != 0 &&
         page < end && length <= end - page) {
         page = run_release(heap, page, length, troupe__page_is_hollow(head));
-        heap->pages.released += length;
-        trim(self, heap, page);
+        troupe__store_relaxed(&heap->pages.released,
+                              heap->pages.released + length);
     }
     unlock(self);
     self->slot->run_page = 0;
+    trim(self, page);
 }
 
 void

@@ -81,9 +81,12 @@ struct troupe__page *troupe__page_linked(uint32_t number,
 uint32_t troupe__pages_new(struct troupe__thread *self, uint32_t count);
 
 /* Gives back a run that the calling thread holds (owner word and run_page say
- * so). When that leaves far more free than is in use, memory goes back to the
- * system; run_page names nothing afterwards. */
+ * so); run_page names nothing afterwards. When that leaves far more free than is
+ * in use, memory goes back to the system, which may take it a while: under a lock
+ * of the library this is left to troupe__pages_trim(), to be called when the
+ * lock is free. */
 void troupe__pages_free(struct troupe__thread *self, uint32_t page);
+void troupe__pages_trim(struct troupe__thread *self);
 
 /* Calls `visit` for every run, under the page lock. */
 void troupe__pages_walk(struct troupe__thread *self,

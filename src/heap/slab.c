@@ -409,6 +409,7 @@ troupe__slab_drain(struct troupe__thread *self, uint32_t size_class)
         troupe__store_release(&slot->magazine_count[size_class], count - 1);
     }
     class_unlock(self, class);
+    troupe__pages_trim(self);
 }
 
 void
@@ -441,4 +442,5 @@ troupe__slab_recover(struct troupe__thread *self, struct troupe__slot *slot,
         troupe__store_release(&slot->magazine_count[size_class], 0u);
         class_unlock(self, class);
     }
+    troupe__pages_trim(self);
 }

@@ -142,6 +142,8 @@ troupe__memory_discard(int fd, uint64_t offset, uint64_t size)
 {
     long done;
 
+    if (TROUPE__FAULT("fallocate_punch") != 0)
+        return;
     do {
         done = allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
                         size);

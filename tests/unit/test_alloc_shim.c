@@ -390,6 +390,126 @@ TEST(alloc_of_memory_that_went_back_and_is_refused_now)
     CHECK_RC(troupe_free(block), 0);
 }
 
+/* The locks of the allocator that are held when the system is asked. */
+static unsigned locks_held;
+static unsigned calls;
+
+static int
+count_locks(const char *call)
+{
+    struct troupe__heap *heap = troupe__family.heap;
+    unsigned i;
+
+    if (strcmp(call, failing) != 0)
+        return 0;
+    calls++;
+    locks_held = heap->pages.lock.word != 0;
+    for (i = 0; i < TROUPE__CLASSES; i++)
+        locks_held += heap->classes[i].lock.word != 0;
+    return 0;
+}
+
+TEST(alloc_takes_much_memory_with_no_lock_held)
+{
+    void *block;
+
+    (void)unit_slot();
+    failing = "fallocate";
+    troupe__shim_fault = count_locks;
+    for (size_t i = 0; i < 3; i++) {
+        calls = 0;
+        block = troupe_alloc((i + 1) * 64 * MIB);
+        CHECK(block != NULL);
+        CHECK_GT(calls, 0u);
+        CHECK_EQ(locks_held, 0u); /* at the last of them */
+        /* the memory is there */
+        memset(block, 1, (i + 1) * 64 * MIB);
+    }
+}
+
+TEST(alloc_gives_memory_back_with_no_lock_held)
+{
+    enum { COUNT = 5000, SIZE = 8192 };
+
+    static void *blocks[COUNT];
+
+    (void)unit_slot();
+    troupe__family.heap->pages.keep_pages = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        blocks[i] = troupe_alloc(SIZE);
+        CHECK(blocks[i] != NULL);
+    }
+    failing = "fallocate_punch";
+    calls = 0;
+    troupe__shim_fault = count_locks;
+    for (size_t i = 0; i < COUNT; i++) {
+        CHECK_RC(troupe_free(blocks[i]), 0);
+        CHECK_EQ(locks_held, 0u);
+    }
+    CHECK_GT(calls, 0u);
+}
+
+/* A hollow run fits better, and the memory for it is refused. */
+TEST(alloc_uses_the_memory_there_is_when_the_system_has_no_more)
+{
+    void *filled = troupe_alloc(17 * MIB);
+    void *hollow;
+    uint64_t before;
+
+    CHECK(filled != NULL);
+    CHECK(troupe_alloc(MIB) != NULL);
+    failing = "fallocate";
+    failing_with = ENOSPC;
+    calls_until = 2; /* what is refused is left at the arena's end */
+    troupe__shim_fault = fail_nth;
+    CHECK(troupe_alloc(15 * MIB) == NULL);
+    CHECK_RC(troupe_free(filled), 0);
+    before = used();
+    troupe__shim_fault = fail_always;
+    CHECK(troupe_alloc(15 * MIB) == filled);
+    memset(filled, 1, 15 * MIB);
+    errno = 0;
+    CHECK(troupe_alloc(15 * MIB) == NULL);
+    CHECK_EQ(errno, ENOMEM);
+    CHECK_RC(troupe_free(filled), 0);
+    CHECK_EQ(used(), before);
+    troupe__shim_fault = NULL;
+    hollow = troupe_alloc(15 * MIB);
+    CHECK(hollow != NULL && hollow != filled);
+    memset(hollow, 1, 15 * MIB);
+}
+
+/* Much that is refused costs no memory, and no place in the arena. */
+TEST(alloc_of_much_that_is_refused_leaves_nothing)
+{
+    uint64_t before;
+    uint32_t end;
+
+    (void)unit_slot();
+    failing = "fallocate";
+    failing_with = ENOSPC;
+    for (int i = 0; i < 3; i++) {
+        calls_until = 2; /* descriptors and the end of the file are had */
+        troupe__shim_fault = fail_nth;
+        errno = 0;
+        if (i > 0)
+            calls_until = 0; /* the same pages again */
+        CHECK(troupe_alloc(512 * MIB) == NULL);
+        CHECK_EQ(errno, ENOMEM);
+        CHECK_LT(calls_until, 0);
+        troupe__shim_fault = NULL;
+        if (i == 0) {
+            before = unit_info().committed;
+            end = troupe__family.heap->pages.pages_end;
+        }
+        CHECK_LE(unit_info().committed, before);
+        CHECK_LE(unit_info().committed, 4 * MIB);
+        CHECK_EQ(troupe__family.heap->pages.pages_end, end);
+    }
+    CHECK(troupe_alloc(512 * MIB) != NULL);
+    CHECK_EQ(troupe__family.heap->pages.pages_end, end);
+}
+
 static void *
 allocate_and_end(void *argument)
 {

@@ -4,4 +4,4 @@
 # file: src/heap/pages.c
 # scenario: the heap grows
 # expect: loss
-/^grow(/,/^}/s/^    free_set(end, step, false);$/    (void)end;/
+/^grow(/,/^}/s/^    free_set(end, step, hollow);$/    (void)end;/
