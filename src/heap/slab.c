@@ -104,6 +104,27 @@ block_at(uint32_t page, const struct class_shape *shape, uint32_t number)
            (size_t)number * shape->size;
 }
 
+static uint64_t
+slab_head(uint32_t size_class)
+{
+    return troupe__page_head(TROUPE__PAGE_SLAB, shapes[size_class].pages,
+                             size_class);
+}
+
+/* How many blocks of a slab are free. */
+static uint32_t
+slab_count(uint32_t page, uint32_t size_class)
+{
+    const uint32_t *owners = slab_owners(page);
+    uint32_t free = 0;
+    uint32_t i;
+
+    for (i = 0; i < shapes[size_class].blocks; i++)
+        if (troupe__load_relaxed(&owners[i]) == 0)
+            free++;
+    return free;
+}
+
 static void
 list_insert(struct troupe__size_class *class, uint32_t page)
 {
@@ -143,16 +164,13 @@ static void
 rebuild_slab(uint32_t page, uint64_t head, void *context)
 {
     const struct rebuild *r = context;
-    const uint32_t *owners = slab_owners(page);
-    uint32_t free = 0;
-    uint32_t i;
+    uint32_t free;
 
-    if (troupe__page_state(head) != TROUPE__PAGE_SLAB ||
-        troupe__page_class(head) != r->size_class)
+    /* As a whole: one that is shorter, by a wild store, may end where no memory
+     * is. */
+    if (head != slab_head(r->size_class))
         return;
-    for (i = 0; i < shapes[r->size_class].blocks; i++)
-        if (troupe__load_relaxed(&owners[i]) == 0)
-            free++;
+    free = slab_count(page, r->size_class);
     *slab_free(page) = free;
     *slab_hint(page) = 0;
     if (free != 0)
@@ -206,9 +224,7 @@ slab_new(struct troupe__thread *self, struct troupe__size_class *class,
     /* The commit: from a block of this thread to a slab. Killed before, the run
      * goes back with the thread; after, the class lock's next holder lists the
      * slab. release: pairs with the look at the head in slab_find. */
-    troupe__store_release(
-        &troupe__page_at(page)->head,
-        troupe__page_head(TROUPE__PAGE_SLAB, shape->pages, size_class));
+    troupe__store_release(&troupe__page_at(page)->head, slab_head(size_class));
     self->slot->run_page = 0;
     list_insert(class, page);
     return true;
@@ -218,13 +234,20 @@ slab_new(struct troupe__thread *self, struct troupe__size_class *class,
  * free blocks. The class lock is held. */
 static void
 slab_give_back(struct troupe__thread *self, struct troupe__size_class *class,
-               const struct class_shape *shape, uint32_t page)
+               uint32_t size_class, uint32_t page)
 {
+    const struct class_shape *shape = &shapes[size_class];
     struct troupe__page *p = troupe__page_at(page);
     uint32_t i;
 
     if (p->u.link.next == 0 && p->u.link.previous == 0)
         return;
+    /* Under the lock a word that is 0 stays so. What was counted may be wrong: a
+     * wild store. */
+    if (slab_count(page, size_class) != shape->blocks) {
+        class_rebuild(self, class, size_class);
+        return;
+    }
     list_remove(class, page);
     self->slot->run_page = page + 1;
     troupe__fence_crash();
@@ -248,8 +271,7 @@ is_slab(uint32_t page, uint32_t size_class)
                         (uint64_t)page * TROUPE__PAGE) == TROUPE__NO_PAGE)
         return false;
     head = troupe__load_relaxed(&troupe__page_at(page)->head);
-    return head == troupe__page_head(TROUPE__PAGE_SLAB,
-                                     shapes[size_class].pages, size_class);
+    return head == slab_head(size_class);
 }
 
 /* A slab with free blocks; TROUPE__NO_PAGE: no memory. */
@@ -388,7 +410,7 @@ block_return(struct troupe__thread *self, struct troupe__size_class *class,
     if (++*slab_free(page) == 1)
         list_insert(class, page);
     if (*slab_free(page) == shapes[size_class].blocks)
-        slab_give_back(self, class, &shapes[size_class], page);
+        slab_give_back(self, class, size_class, page);
 }
 
 void

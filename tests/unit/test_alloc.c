@@ -798,6 +798,49 @@ TEST(alloc_survives_damaged_links)
     }
 }
 
+/* How many blocks of a slab are free, and how long it is. */
+TEST(alloc_survives_a_damaged_slab)
+{
+    enum { SIZE = 8192, SLAB = 7, COUNT = 2 * SLAB };
+
+    unsigned char *blocks[COUNT];
+    uint32_t page;
+    uint64_t head;
+
+    (void)unit_slot();
+    for (size_t i = 0; i < COUNT; i++) {
+        blocks[i] = troupe_alloc(SIZE);
+        CHECK(blocks[i] != NULL);
+        fill(blocks[i], SIZE, (unsigned)i);
+    }
+    /* both have free blocks; of the first all seem to be */
+    CHECK_RC(troupe_free(blocks[0]), 0);
+    CHECK_RC(troupe_free(blocks[COUNT - 1]), 0);
+    (void)used();
+    page = troupe__page_of(troupe__family_offset(blocks[2]));
+    head = troupe__page_at(page)->head;
+    CHECK_EQ(troupe__page_state(head), TROUPE__PAGE_PART);
+    page = troupe__page_length(head);
+    CHECK_EQ(troupe__page_at(page + 1)->u.link.next, 1u);
+    troupe__page_at(page + 1)->u.link.next = SLAB - 1;
+    CHECK_RC(troupe_free(blocks[1]), 0);
+    (void)used();
+    CHECK_EQ(troupe__page_at(page + 1)->u.link.next, 2u);
+    /* a slab that is not as long as it should be is none */
+    head = troupe__page_at(page)->head;
+    troupe__page_at(page)->head =
+        troupe__page_head(TROUPE__PAGE_SLAB, 1, troupe__page_class(head));
+    troupe__family.heap->classes[troupe__class_of(SIZE)].partial = UINT32_MAX;
+    blocks[0] = troupe_alloc(SIZE);
+    CHECK(blocks[0] != NULL);
+    CHECK_EQ(troupe__page_at(page + 1)->u.link.next, 2u);
+    troupe__page_at(page)->head = head;
+    for (size_t i = 2; i < COUNT - 1; i++) {
+        CHECK(is_filled(blocks[i], SIZE, (unsigned)i));
+        CHECK_RC(troupe_free(blocks[i]), 0);
+    }
+}
+
 static void *
 allocate_cancelled(void *argument)
 {
