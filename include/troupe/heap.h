@@ -32,12 +32,15 @@ typedef struct troupe_heap_options {
     size_t size; /* sizeof(struct troupe_heap_options) */
 
     /* Bytes of address space to reserve, 64 MiB to 64 GiB, 0 = 64 GiB; halved
-     * until the process may map it (RLIMIT_AS) and may write a file of that
-     * size (RLIMIT_FSIZE). Reserving costs nothing. */
+     * until the process may map it (RLIMIT_AS; RLIMIT_MEMLOCK after mlockall())
+     * and may write a file of that size (RLIMIT_FSIZE). Reserving costs
+     * nothing. */
     uint64_t window;
 
-    /* Bytes of memory the heap may take at most, 0 = no limit but the window
-     * and the machine. Beyond it allocation fails with ENOMEM. */
+    /* Bytes that blocks may take at most, 0 = no limit but the window and the
+     * machine. Beyond it allocation fails with ENOMEM. What the library needs
+     * besides does not count: a page a thread, 256 bytes a process, and a 256th
+     * of what blocks take. */
     uint64_t limit;
 
     /* Put the heap's pages into core dumps. */
@@ -118,7 +121,7 @@ typedef struct troupe_heap_info {
     size_t size;         /* sizeof(struct troupe_heap_info), set by caller */
     uint64_t base;       /* first address of the window */
     uint64_t window;     /* bytes of address space */
-    uint64_t limit;      /* bytes it may grow to */
+    uint64_t limit;      /* bytes that blocks may take */
     uint64_t committed;  /* bytes of memory it has from the system now */
     uint64_t free_bytes; /* of these, free runs of pages */
     uint32_t members;    /* live processes of the family */

@@ -55,16 +55,18 @@ troupe__memory_file(const char *name)
 int
 troupe__memory_map(int fd, uint64_t address, uint64_t size, bool core_dump)
 {
-    int fault = TROUPE__FAULT("mmap");
+    int error = TROUPE__FAULT("mmap");
     void *want = (void *)(uintptr_t)address;
-    void *got;
+    void *got = MAP_FAILED;
 
-    if (fault != 0)
-        return -fault;
-    got = mmap(want, size, PROT_READ | PROT_WRITE,
-               MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
+    if (error == 0) {
+        got = mmap(want, size, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
+        error = errno;
+    }
+    /* EAGAIN: all memory is to be locked (mlockall), and this is too much. */
     if (got == MAP_FAILED)
-        return -errno;
+        return error == EAGAIN ? -ENOMEM : -error;
     if (got != want) { /* a kernel that does not know the flag: a mere hint */
         munmap(got, size);
         return -EEXIST;

@@ -41,7 +41,8 @@ TEST(heap_that_cannot_be_made_says_why_and_can_be_made_later)
     } cases[] = {
         {"memfd_create", EMFILE, -EMFILE}, {"memfd_create", ENFILE, -ENFILE},
         {"memfd_create", ENOMEM, -ENOMEM}, {"mmap", ENOMEM, -ENOMEM},
-        {"mmap", EEXIST, -ENOMEM},         {"fallocate", ENOSPC, -ENOMEM},
+        {"mmap", EEXIST, -ENOMEM},         {"mmap", EAGAIN, -ENOMEM},
+        {"fallocate", ENOSPC, -ENOMEM},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -58,6 +59,24 @@ TEST(heap_that_cannot_be_made_says_why_and_can_be_made_later)
     }
     CHECK_RC(troupe_heap_setup(NULL), 0);
     CHECK(troupe_alloc(1) != NULL);
+}
+
+/* As after mlockall(MCL_FUTURE), with a limit of locked memory. */
+static int
+lock_too_much(const char *call)
+{
+    return strcmp(call, "mmap") == 0 && calls_until-- > 0 ? EAGAIN : 0;
+}
+
+TEST(heap_window_that_cannot_be_locked_is_halved)
+{
+    troupe_heap_options options = {.size = sizeof(options),
+                                   .window = 1024 * MIB};
+
+    calls_until = 3; /* one for each range of addresses */
+    troupe__shim_fault = lock_too_much;
+    CHECK_RC(troupe_heap_setup(&options), 0);
+    CHECK_EQ(unit_info().window, 512 * MIB);
 }
 
 static uint64_t
