@@ -33,8 +33,6 @@ void troupe__shim_atomic(const volatile void *address);
 #define troupe__store_seq_cst(p, v) \
  (TROUPE__POINT(p), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
 
-#define troupe__exchange_acquire(p, v) \
- (TROUPE__POINT(p), __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
 #define troupe__exchange_seq_cst(p, v) \
  (TROUPE__POINT(p), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
 

@@ -9,6 +9,5 @@
 #define TROUPE__INLINE       __attribute__((always_inline)) inline
 #define TROUPE__COLD         __attribute__((cold, noinline))
 #define TROUPE__COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define TROUPE__CACHE_LINE   64
 
 #endif
