@@ -75,6 +75,21 @@ troupe__bell_new(uint64_t *ret_name)
     return error;
 }
 
+bool
+troupe__bell_sends(int fd)
+{
+    int saved = errno;
+    int domain = 0;
+    int type = 0;
+    socklen_t size = sizeof(domain);
+    bool sends = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+                 getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+                 domain == AF_UNIX && type == SOCK_DGRAM;
+
+    errno = saved;
+    return sends;
+}
+
 int
 troupe__bell_ring(int sender, uint64_t name)
 {

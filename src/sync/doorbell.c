@@ -100,7 +100,8 @@ table_at(uint64_t offset)
 }
 
 /* Rings a name. A host may have closed the descriptor, or put something else in
- * its place, which refuses to send there: then a new one. Lock-free, for
+ * its place, which refuses to send there: then a new one. What refuses and is
+ * such a socket is kept, whatever the reason. Lock-free, for
  * troupe_event_set() is async-signal-safe. */
 static int
 ring(uint64_t name)
@@ -115,7 +116,7 @@ ring(uint64_t name)
 
         if (fd >= 0) {
             status = troupe__bell_ring(fd, name);
-            if (status == 0 || status == -ECONNREFUSED)
+            if (status == 0 || troupe__bell_sends(fd))
                 return status;
         }
         fresh = troupe__bell_sender();
