@@ -40,7 +40,9 @@ TROUPE_API int troupe_event_init(troupe_event *event);
 TROUPE_API void troupe_event_fini(troupe_event *event);
 
 /* Sets the event and wakes everybody who waits for it. 0; -EINVAL. Never
- * blocks; thread-safe; async-signal-safe; needs no membership. */
+ * blocks; thread-safe; async-signal-safe; needs no membership. The memory of an
+ * event that was never polled may go as soon as a waiter has seen the set; that
+ * of one with a descriptor only when this has returned. */
 TROUPE_API int troupe_event_set(troupe_event *event);
 
 /* Clears the event. Those whom a set has woken still return 0. 0; -EINVAL.
@@ -71,7 +73,8 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_event_wait(troupe_event *event,
  * event may have been set. Level-triggered, and a hint: the caller then uses
  * troupe_event_wait(event, TROUPE_NOW), which makes the descriptor unreadable
  * again if it says -ETIMEDOUT. Nothing else may be done with it. It is told
- * also when the member that sets the event dies before it could tell.
+ * also when the member that sets the event dies before it could tell; because a
+ * process that has not joined may set it too, it becomes readable every second.
  *
  * The descriptor belongs to the event and this member: each call gives the same
  * one, and a fork child asks for its own. troupe_event_fini() closes that of the

@@ -427,7 +427,8 @@ troupe_queue_fileno(troupe_queue *queue, int side, int *ret_fd)
         if (status < 0)
             return status;
     }
-    return troupe__doorbell_fileno(self, &queue->side[side].pollers, ret_fd);
+    return troupe__doorbell_fileno(self, &queue->side[side].pollers, false,
+                                   ret_fd);
 }
 
 int

@@ -61,7 +61,8 @@ static struct {
     int set;
     int door; /* rung by members that join */
     uint64_t door_name;
-    int tick; /* in the place of watches that could not be had; -1 */
+    int tick;       /* in the place of watches that could not be had; -1 */
+    bool strangers; /* may ring, who cannot be watched */
     struct watched *watched;
     uint32_t watched_count;
     uint32_t watched_room;
@@ -251,6 +252,7 @@ family_close(void)
         (void)close(polling.set);
     }
     polling.set = polling.door = polling.tick = -1;
+    polling.strangers = false;
 }
 
 /* A fork child finds its parent's bells: they are closed here. */
@@ -497,7 +499,7 @@ family_sync(const struct troupe__thread *self)
             w->member.number = 0;
         }
     }
-    tick_set(failed);
+    tick_set(failed || polling.strangers);
     return happened;
 }
 
@@ -653,7 +655,7 @@ bell_new(struct troupe__thread *self, uint64_t *home, struct bell **ret)
 
 int
 troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
-                        int *ret_fd)
+                        bool strangers, int *ret_fd)
 {
     struct bell *bell = NULL;
     struct bell **link;
@@ -670,6 +672,10 @@ troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
             bell_drop(link);
             bell = NULL;
         }
+    }
+    if (status == 0 && strangers) {
+        polling.strangers = true;
+        tick_set(true);
     }
     if (status == 0 && bell == NULL)
         status = bell_new(self, home, &bell);

@@ -40,10 +40,11 @@ troupe__doorbell_signal(const uint64_t *home)
 }
 
 /* The descriptor of this member for a home, made if need be. It begins
- * readable. Those of objects that others have ended are closed. 0, -EMFILE,
+ * readable. `strangers`: processes that have not joined, and so are not watched,
+ * may change the object. Those of objects that others have ended are closed. 0, -EMFILE,
  * -ENFILE, -ENOMEM, -ENOTSUP. */
 int troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
-                            int *ret_fd);
+                            bool strangers, int *ret_fd);
 
 /* How many bells this process has; a fork child may find its parent's. */
 extern uint32_t troupe__doorbell_count;

@@ -4,13 +4,17 @@
  *
  *     bit 0      somebody sleeps on the word (or did: a dead one leaves it set)
  *     bit 1      set
- *     bits 63..2 how often it was set
+ *     bit 2      it has been polled
+ *     bits 63..3 how often it was set
  *
  * A set is one compare-and-swap that sets the bit, counts, and takes the sleepers'
  * bit; then all sleepers are woken. A waiter remembers the count and returns
  * when the bit is set or the count has moved, so a set that is cleared at once
  * is not missed. Killed between the swap and the wake: the sleepers look
  * again by their bound.
+ *
+ * An event that nobody has polled is not touched any more behind the swap, not
+ * even read: the waiter may have returned by then, and its memory may be gone.
  */
 #include <troupe/event.h>
 
@@ -26,8 +30,9 @@
 
 #define SLEEPERS    UINT64_C(1)
 #define SET         UINT64_C(2)
-#define COUNT_ONE   UINT64_C(4)
-#define COUNT(word) ((word) >> 2)
+#define POLLED      UINT64_C(4)
+#define COUNT_ONE   UINT64_C(8)
+#define COUNT(word) ((word) >> 3)
 
 _Static_assert(sizeof(troupe_event) == 32, "frozen");
 _Static_assert(_Alignof(troupe_event) == 8, "frozen");
@@ -82,7 +87,8 @@ troupe_event_set(troupe_event *event)
         ;
     if (word & SLEEPERS)
         troupe__futex_wake((const uint32_t *)&event->word_, INT_MAX);
-    troupe__doorbell_signal(&event->pollers_);
+    if (TROUPE__UNLIKELY(word & POLLED))
+        troupe__doorbell_signal(&event->pollers_);
     return 0;
 }
 
@@ -165,5 +171,9 @@ troupe_event_fileno(troupe_event *event, int *ret_fd)
     self = troupe__thread_enter(&status);
     if (self == NULL)
         return status;
-    return troupe__doorbell_fileno(self, &event->pollers_, ret_fd);
+    status = troupe__doorbell_fileno(self, &event->pollers_, true, ret_fd);
+    /* seq_cst: a set that does not see it comes before the first look. */
+    if (status == 0)
+        (void)troupe__fetch_or_seq_cst(&event->word_, POLLED);
+    return status;
 }

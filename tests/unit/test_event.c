@@ -272,7 +272,7 @@ TEST_TIMEOUT(event_setters_killed_at_random, 60)
         unit_await(&s->flags[3], (uint32_t)(harness_random() % 3));
         unit_kill(setter);
         sets = s->flags[3];
-        if (sets == 0 && s->event.word_ >> 2 == 0)
+        if (sets == 0 && s->event.word_ >> 3 == 0)
             CHECK_RC(troupe_event_set(&s->event), 0);
         unit_join(waiter);
         CHECK_RC(troupe_free(s), 0);
@@ -363,15 +363,15 @@ TEST(event_set_leaves_errno_alone_when_there_is_no_descriptor_to_ring_from)
 /* The counter in the word ends and begins anew; a waiter only compares. */
 TEST(event_counter_may_wrap)
 {
-    static const uint64_t counts[] = {UINT64_MAX >> 2, (UINT64_MAX >> 2) - 1,
-                                      ((uint64_t)1 << 30) - 1,
-                                      ((uint64_t)1 << 31) - 1};
+    static const uint64_t counts[] = {UINT64_MAX >> 3, (UINT64_MAX >> 3) - 1,
+                                      ((uint64_t)1 << 29) - 1,
+                                      ((uint64_t)1 << 30) - 1};
 
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         struct shared *s = new_shared();
         pid_t pid;
 
-        s->event.word_ = counts[i] << 2;
+        s->event.word_ = counts[i] << 3;
         CHECK(!troupe_event_is_set(&s->event));
         CHECK_RC(troupe_event_wait(&s->event, TROUPE_NOW), -ETIMEDOUT);
         pid = unit_fork(wait_for_it, s);

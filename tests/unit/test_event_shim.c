@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The end of an event that is polled, while somebody recovers the tables of
- * its pollers.
+ * its pollers; setters that are killed, or refused.
  */
 #include "unit.h"
 
@@ -10,6 +10,8 @@
 #include "heap/alloc.h"
 #include "os/fault.h"
 #include "sync/doorbell.h"
+
+#include <poll.h>
 
 enum { AT_WORK, DO_RECOVER, INSIDE, GO_ON, FLAGS };
 
@@ -123,4 +125,89 @@ TEST(event_end_leaves_the_table_to_who_recovers_it)
     CHECK_EQ(troupe__block_owner(shared->table), 0u);
     troupe_event_fini(&shared->event);
     harness_keep_fd(troupe__doorbell_sender());
+}
+
+static const troupe_event *watched;
+
+static void
+only_the_word(const volatile void *address)
+{
+    const volatile unsigned char *event =
+        (const volatile unsigned char *)watched;
+    const volatile unsigned char *at = address;
+
+    CHECK(at < event + 8 || at >= event + sizeof(*watched));
+}
+
+/* Whose memory may be gone when the waiter has returned. */
+TEST(event_set_looks_at_nothing_but_the_word)
+{
+    troupe_event event = {0};
+
+    watched = &event;
+    troupe__shim_atomic_hook = only_the_word;
+    CHECK_RC(troupe_event_set(&event), 0);
+    troupe__shim_atomic_hook = NULL;
+}
+
+static int
+die_at_ring(const char *call)
+{
+    if (strcmp(call, "sendto") == 0)
+        (void)kill(getpid(), SIGKILL);
+    return 0;
+}
+
+static void
+set_and_die(void *argument)
+{
+    (void)argument;
+    CHECK_EQ(troupe__thread_self->tag, 0u);
+    troupe__shim_fault = die_at_ring;
+    (void)troupe_event_set(&shared->event);
+    FAIL("the set returned");
+}
+
+/* Nobody watches a process that never joined. */
+TEST(event_fileno_tells_what_a_killed_stranger_could_not)
+{
+    struct pollfd p = {.events = POLLIN};
+    int status;
+    pid_t pid;
+
+    shared = unit_shared(sizeof(*shared));
+    CHECK_RC(troupe_event_fileno(&shared->event, &p.fd), 0);
+    CHECK_RC(troupe_event_wait(&shared->event, TROUPE_NOW), -ETIMEDOUT);
+    pid = unit_fork(set_and_die, NULL);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    CHECK(troupe_event_is_set(&shared->event));
+    CHECK_EQ(poll(&p, 1, -1), 1);
+    CHECK_RC(troupe_event_wait(&shared->event, TROUPE_NOW), 0);
+    troupe_event_fini(&shared->event);
+    harness_keep_fd(troupe__doorbell_sender());
+}
+
+static int
+refuse(const char *call)
+{
+    return strcmp(call, "sendto") == 0 ? EPERM : 0;
+}
+
+TEST(event_set_keeps_its_socket_when_it_is_refused)
+{
+    unsigned i;
+    int sender;
+
+    shared = unit_shared(sizeof(*shared));
+    poll_it();
+    sender = troupe__doorbell_sender();
+    CHECK_GE(sender, 0);
+    troupe__shim_fault = refuse;
+    for (i = 0; i < 10; i++)
+        CHECK_RC(troupe_event_set(&shared->event), 0);
+    troupe__shim_fault = NULL;
+    CHECK_EQ(troupe__doorbell_sender(), sender);
+    troupe_event_fini(&shared->event);
+    harness_keep_fd(sender);
 }

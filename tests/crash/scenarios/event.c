@@ -178,6 +178,18 @@ SCENARIO(set_poller) = {
     .check = check_set,
 };
 
+/* Nobody watches the setter: its poller looks within a second. */
+SCENARIO(set_poller_stranger) = {
+    .function = {FUNCTION(troupe_event_set)},
+    .state = "an epoll_wait sleeper, the setter has not joined",
+    .setup = setup,
+    .peers = {peer_polls},
+    .woken = 1,
+    .victim = victim_set,
+    .survivors = {set_if_not_set, NULL},
+    .check = check_set,
+};
+
 static void
 victim_fileno(void)
 {
