@@ -80,7 +80,8 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_event_wait(troupe_event *event,
  * one, and a fork child asks for its own. troupe_event_fini() closes that of the
  * calling member; where another member has ended the event it is closed when
  * this one next makes a descriptor. Members of one network namespace can tell
- * each other.
+ * each other. A process can have 500 descriptors of events and queues, of which
+ * epoll takes 100 (a limit of the kernel), and poll all.
  *
  * 0; -EINVAL (NULL, misaligned); -EMFILE, -ENFILE, -ENOMEM, -ENOTSUP: no
  * descriptor, memory or name for a socket; -ENOMEM, -EUSERS, -EMFILE: this

@@ -2,6 +2,7 @@
 #include "sync/doorbell.h"
 
 #include "heap/alloc.h"
+#include "heap/detail.h"
 #include "heap/directory.h"
 #include "heap/member.h"
 #include "heap/slot.h"
@@ -628,8 +629,14 @@ bell_new(struct troupe__thread *self, uint64_t *home, struct bell **ret)
         bell->set = status = troupe__set_new();
     if (status >= 0)
         status = troupe__set_add(bell->set, bell->socket, 0);
-    if (status >= 0)
+    if (status >= 0) {
         status = troupe__set_add(bell->set, polling.set, 1);
+        /* The kernel limits how many sets one descriptor may wake. */
+        if (status == -EINVAL)
+            status = troupe__detail(-EMFILE,
+                                    "no more than 500 descriptors of events "
+                                    "and queues in one process");
+    }
     if (status >= 0) {
         bell->cell = cell_new(self, home, &bell->table);
         if (bell->cell == NULL)

@@ -8,6 +8,7 @@
 
 #include <troupe.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -580,6 +581,32 @@ TEST(event_descriptors_of_what_others_ended_are_closed)
     }
     troupe_event_fini(&events[0]);
     troupe_event_fini(&events[EVENTS]);
+    CHECK_RC(troupe_free(events), 0);
+    keep_sender();
+}
+
+/* The kernel's limit on what one descriptor may wake has a name. */
+TEST(event_filenos_end_with_a_status_that_says_so)
+{
+    enum { EVENTS = 501 };
+
+    troupe_event *events = troupe_calloc(EVENTS, sizeof(*events));
+    struct rlimit limit;
+    unsigned i;
+    int fd;
+
+    CHECK(events != NULL);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = limit.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (limit.rlim_max < 1100)
+        SKIP("needs 1100 descriptors");
+    for (i = 0; i < EVENTS - 1; i++)
+        CHECK_RC(troupe_event_fileno(&events[i], &fd), 0);
+    CHECK_RC(troupe_event_fileno(&events[i], &fd), -EMFILE);
+    CHECK(strstr(troupe_error_detail(), "500") != NULL);
+    for (i = 0; i < EVENTS; i++)
+        troupe_event_fini(&events[i]);
     CHECK_RC(troupe_free(events), 0);
     keep_sender();
 }
