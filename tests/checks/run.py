@@ -8,6 +8,7 @@ the real scripts in it. Then one rule after the other is broken, and the
 script that is responsible must fail with the right words.
 """
 
+import concurrent.futures
 import os
 import re
 import shutil
@@ -441,10 +442,17 @@ def main():
             verdict(status == 0 and " 0 failed" in last,
                     "%s: nothing to find" % kind, output)
         check_accounts(scratch)
-        for number, (path, old, new, kind, words) in enumerate(BROKEN):
+
+        def check_broken(number):
+            path, old, new, kind, _ = BROKEN[number]
             folder = os.path.join(scratch, str(number))
             make_project(folder, (path, old, new))
-            status, output = check(folder, kind)
+            return check(folder, kind)
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            outcomes = list(pool.map(check_broken, range(len(BROKEN))))
+        for (path, _, _, kind, words), (status, output) in zip(BROKEN,
+                                                               outcomes):
             verdict(status != 0 and failed_saying(output, words),
                     "%s: finds %r in %s" % (kind, words, path),
                     "status %d\n%s" % (status, output))
