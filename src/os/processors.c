@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOUNT "/sys/fs/cgroup"
-
 /* Processors in the affinity mask, however many the kernel can have. */
 static uint32_t
 in_mask(void)
@@ -38,15 +36,17 @@ in_mask(void)
 
 /* What one control group pays for; UINT32_MAX: no quota. */
 static uint32_t
-in_group(const char *path)
+in_group(const char *tree, const char *path)
 {
-    char name[PATH_MAX + sizeof(MOUNT) + sizeof("/cpu.max")];
+    char name[2 * PATH_MAX];
     unsigned long long quota;
     unsigned long long period;
     uint32_t count = UINT32_MAX;
     FILE *file;
 
-    (void)snprintf(name, sizeof(name), MOUNT "%s/cpu.max", path);
+    if (snprintf(name, sizeof(name), "%s%s/cpu.max", tree, path) >=
+        (int)sizeof(name))
+        return UINT32_MAX;
     file = fopen(name, "re");
     if (file == NULL)
         return UINT32_MAX;
@@ -80,20 +80,35 @@ group_path(char *path, size_t size)
 }
 
 uint32_t
-troupe__processors(void)
+troupe__processors_quota(const char *tree, const char *group)
 {
+    uint32_t least = UINT32_MAX;
     char path[PATH_MAX];
-    uint32_t count = in_mask();
     char *slash;
 
-    group_path(path, sizeof(path));
-    /* Every group on the way up has a say. */
-    while ((slash = strrchr(path, '/')) != NULL) {
-        uint32_t quota = in_group(path);
+    (void)snprintf(path, sizeof(path), "%s", group);
+    /* Every group on the way up has a say; also the root, which in a namespace
+     * of its own is a group like any other. */
+    for (;;) {
+        uint32_t quota = in_group(tree, path);
 
-        if (quota < count)
-            count = quota;
+        if (quota < least)
+            least = quota;
+        slash = strrchr(path, '/');
+        if (slash == NULL)
+            return least;
         *slash = '\0';
     }
-    return count;
+}
+
+uint32_t
+troupe__processors(void)
+{
+    char group[PATH_MAX];
+    uint32_t count = in_mask();
+    uint32_t quota;
+
+    group_path(group, sizeof(group));
+    quota = troupe__processors_quota("/sys/fs/cgroup", group);
+    return quota < count ? quota : count;
 }

@@ -9,4 +9,8 @@
  * least 1. */
 uint32_t troupe__processors(void);
 
+/* What the groups from this one ("/a/b") up pay for, the least of them; `tree`
+ * is where their file system is mounted. UINT32_MAX: no quota. */
+uint32_t troupe__processors_quota(const char *tree, const char *group);
+
 #endif
