@@ -257,12 +257,11 @@ troupe__block_held_entry(struct troupe__thread *self, const void *block)
 }
 
 void
-troupe__alloc_recover(struct troupe__slot *slot, uint32_t index)
+troupe__alloc_recover_begun(struct troupe__slot *slot, uint32_t index)
 {
     struct troupe__thread *self = troupe__thread_self;
     uint32_t mine = troupe__owner_held(slot);
     uint32_t page = slot->run_page;
-    uint32_t i;
 
     /* A run that was being allocated or freed. When it was allocated for a
      * holder whose list has it already, the holder's end frees it. */
@@ -278,9 +277,16 @@ troupe__alloc_recover(struct troupe__slot *slot, uint32_t index)
             troupe__pages_free(self, page - 1);
         troupe__store_release(&slot->run_page, 0u);
     }
-    /* The magazines before the list: if the slot is the caller's own, what is
-     * freed goes into them, over a block that was on its way in. */
     troupe__slab_recover(self, slot, index);
+}
+
+void
+troupe__alloc_recover_held(struct troupe__slot *slot, uint32_t index)
+{
+    struct troupe__thread *self = troupe__thread_self;
+    uint32_t mine = troupe__owner_held(slot);
+    uint32_t i;
+
     for (i = 0; i < TROUPE__HELD; i++) {
         void *block = troupe__block_at(slot->held[i]);
 

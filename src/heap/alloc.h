@@ -65,9 +65,14 @@ size_t troupe__block_size(const void *block);
 /* Owner word of a block's address, 0 when it is free or no block. */
 uint32_t troupe__block_owner(const void *block);
 
-/* Settles what a dead (or leaving) thread has cached, was allocating or
- * freeing. The caller holds the slot's token and is in the family. */
-void troupe__alloc_recover(struct troupe__slot *slot, uint32_t index);
+/*
+ * Two steps of settling what a dead (or leaving) thread has left; the caller
+ * holds the slot's token and is in the family. First what it was allocating or
+ * freeing and what it had cached: a thread that has taken the slot over frees
+ * through the same words, and so does nothing before. Then what it held.
+ */
+void troupe__alloc_recover_begun(struct troupe__slot *slot, uint32_t index);
+void troupe__alloc_recover_held(struct troupe__slot *slot, uint32_t index);
 
 /* Conversion between a block's address and what lists record. */
 static inline uint32_t

@@ -298,6 +298,7 @@ troupe__slot_settle(struct troupe__slot *slot, uint32_t index, uint64_t tag)
     struct troupe__thread *self = troupe__thread_self;
     unsigned i;
 
+    troupe__alloc_recover_begun(slot, index);
     if (!troupe__directory_lock(self))
         return false;
     for (i = 0; i < hook_count; i++)
@@ -307,8 +308,9 @@ troupe__slot_settle(struct troupe__slot *slot, uint32_t index, uint64_t tag)
     for (i = 0; i < hook_count; i++)
         if (hooks[i]->held != NULL)
             hooks[i]->held(slot);
-    troupe__alloc_recover(slot, index);
+    troupe__alloc_recover_held(slot, index);
     troupe__store_relaxed(&slot->queue, UINT64_C(0));
+    troupe__store_relaxed(&slot->wait_kind, 0u);
     return true;
 }
 
@@ -316,7 +318,6 @@ troupe__slot_settle(struct troupe__slot *slot, uint32_t index, uint64_t tag)
 static void
 stay_finish(struct troupe__slot *slot)
 {
-    troupe__store_relaxed(&slot->wait_kind, 0u);
     troupe__store_relaxed(&slot->member, 0u);
     troupe__store_release(&slot->generation,
                           troupe__load_relaxed(&slot->generation) + 1);

@@ -119,6 +119,35 @@ await_waiter(const void *object, uint32_t kind)
         (void)usleep(100);
 }
 
+/* Whoever takes a dead waiter's slot over counts it out, too. */
+TEST(queue_forgets_waiters_whose_slots_others_take)
+{
+    troupe_queue *queue = queue_of(NULL);
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        pid_t pid = fork();
+
+        CHECK_GE(pid, 0);
+        if (pid == 0) {
+            (void)get_number(queue);
+            _exit(1);
+        }
+        await_waiter(queue, TROUPE__KIND_QUEUE_ITEMS);
+        CHECK_EQ(kill(pid, SIGKILL), 0);
+        CHECK_EQ(waitpid(pid, NULL, 0), pid);
+        pid = fork();
+        CHECK_GE(pid, 0);
+        if (pid == 0) {
+            CHECK_RC(troupe_free(troupe_alloc(16)), 0);
+            _exit(0);
+        }
+        reap(pid, 0);
+    }
+    CHECK_EQ(queue->side[TROUPE_QUEUE_GET].event.sleepers, 0u);
+    troupe_queue_free(queue);
+}
+
 /* Several producers, several consumers: everything arrives once, and what one
  * producer put arrives at one consumer in its order. */
 static void
