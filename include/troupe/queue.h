@@ -280,7 +280,8 @@ TROUPE_API int troupe_queue_release(troupe_queue *queue, void *data);
 TROUPE_API unsigned troupe_queue_attempts(troupe_queue *queue,
                                           const void *data);
 
-/* How many messages there are to get; whether there is none; whether a message
+/* How many messages there are to get (where one has come back, those behind it
+ * count that others lease or have taken); whether there is none; whether a message
  * of no bytes would find no room, by any of the queue's bounds. True at some
  * moment during the call. Cannot fail (0, true, false for what is no queue), do
  * not block; async-signal-safe. */

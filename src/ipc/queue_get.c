@@ -169,6 +169,33 @@ see_tail(troupe_queue *queue)
     return tail;
 }
 
+/* Puts the cursor back to the head, and on to the first message that is there
+ * to get, or comes back from the dead: those before it are not to be counted. The
+ * caller holds the side. */
+static void
+cursor_reset(troupe_queue *queue)
+{
+    uint64_t at = queue->get.head;
+    uint32_t left = queue->get.limit - troupe__place_number(at);
+    struct troupe__found found;
+
+    if (left > queue->cells)
+        left = 0; /* damaged */
+    for (; left > 0; left--) {
+        uint64_t state;
+
+        if (troupe__queue_read(queue, at, queue->get.seen, &found) < 0)
+            break;
+        state = found.ctl & TROUPE__RECORD_STATE;
+        if (state == TROUPE__RECORD_READY ||
+            (state == TROUPE__RECORD_LEASED &&
+             troupe__tag_dead(found.ctl & TROUPE__RECORD_TAG)))
+            break;
+        at = found.next;
+    }
+    troupe__store_relaxed(&queue->get.cursor, at);
+}
+
 static void
 repair(struct troupe__thread *self, troupe_queue *queue, uint64_t dead)
 {
@@ -191,7 +218,7 @@ repair(struct troupe__thread *self, troupe_queue *queue, uint64_t dead)
         (void)troupe__cas_seq_cst(&slot->queue, &offset, UINT64_C(0));
     /* Everything else again from the head on. */
     queue->get.limit = troupe__place_number(see_tail(queue));
-    troupe__store_relaxed(&queue->get.cursor, queue->get.head);
+    cursor_reset(queue);
     troupe__store_release(&queue->get.window, 1u);
 }
 
@@ -238,7 +265,7 @@ troupe__queue_reap(troupe_queue *queue, uint64_t leaving, uint64_t *lessees,
         }
     }
     if (returned > 0)
-        troupe__store_relaxed(&queue->get.cursor, queue->get.head);
+        cursor_reset(queue);
     return returned;
 }
 

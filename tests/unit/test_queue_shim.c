@@ -400,3 +400,58 @@ TEST(queue_calls_end_with_a_close_while_a_peer_is_stopped_inside)
     go_on(getter);
     troupe_queue_free(queue);
 }
+
+static void
+die_there(const volatile void *address)
+{
+    if (address == stop_address)
+        (void)kill(getpid(), SIGKILL);
+}
+
+/* What others lease or have taken is not there to get, whatever has been
+ * repaired meanwhile. */
+TEST(queue_counts_what_is_there_after_a_death)
+{
+    void *leased;
+    size_t size;
+    pid_t pid;
+    unsigned i;
+
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    for (i = 0; i < 3; i++)
+        CHECK_RC(put_now(), 0);
+    CHECK_RC(troupe_queue_peek(queue, &leased, &size, TROUPE_NOW), 0);
+    CHECK_RC(get_now(), 0);
+    CHECK_RC(get_now(), 0);
+    CHECK(troupe_queue_empty(queue));
+    /* One that dies in a get, with the lock. */
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe_free(troupe_alloc(8)), 0);
+        stop_address = &queue->get.seen;
+        troupe__shim_atomic_hook = die_there;
+        FAIL("the get returned %d", get_now());
+    }
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK_GT(troupe__slots_recover(), 0);
+    CHECK_EQ(troupe_queue_qsize(queue), 0);
+    CHECK(troupe_queue_empty(queue));
+    /* One that dies with a lease. */
+    CHECK_RC(put_now(), 0);
+    CHECK_EQ(troupe_queue_qsize(queue), 1);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe_queue_peek(queue, &leased, &size, TROUPE_NOW), 0);
+        CHECK(troupe_queue_empty(queue));
+        (void)kill(getpid(), SIGKILL);
+    }
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK_GT(troupe__slots_recover(), 0);
+    CHECK_EQ(troupe_queue_qsize(queue), 1);
+    CHECK_RC(get_now(), 0);
+    CHECK(troupe_queue_empty(queue));
+    CHECK_RC(troupe_queue_release(queue, leased), 0);
+    CHECK(troupe_queue_empty(queue));
+    CHECK_RC(get_now(), -EAGAIN);
+    troupe_queue_free(queue);
+}
