@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -261,6 +262,79 @@ TEST(queue_carries_large_messages_between_many)
 {
     many_to_many(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 200000), 3,
                  3, 300, 60000);
+}
+
+/* One word of each page tells which it is, so does the last byte. */
+static void
+write_pages(unsigned char *data, size_t size)
+{
+    size_t at;
+
+    for (at = 0; at + sizeof(at) <= size; at += 4096)
+        memcpy(data + at, &at, sizeof(at));
+    data[size - 1] = 77;
+}
+
+static void
+check_pages(const unsigned char *data, size_t size)
+{
+    size_t at;
+    size_t found;
+
+    for (at = 0; at + sizeof(at) <= size; at += 4096) {
+        memcpy(&found, data + at, sizeof(found));
+        if (found != at)
+            FAIL("the page at %zu says %zu", at, found);
+    }
+    CHECK_EQ(data[size - 1], 77);
+}
+
+TEST_TIMEOUT(queue_carries_a_gigabyte, 300)
+{
+    troupe_queue *queue = QUEUE(.max_bytes = UINT64_C(2) << 30);
+    size_t whole = ((size_t)1 << 30) - 5;
+    size_t half = (size_t)sysconf(_SC_AVPHYS_PAGES) / 2 * 4096;
+    size_t size = half < whole ? half : whole;
+    uint64_t used;
+    void *data;
+    size_t got;
+    pid_t pid;
+
+    CHECK_RC(troupe_queue_reserve(queue, (size_t)2 << 30, &data), -EMSGSIZE);
+    CHECK_RC(troupe_queue_reserve(queue, size, &data), 0);
+    write_pages(data, size);
+    CHECK_RC(troupe_queue_commit(queue, data, size, TROUPE_NOW), 0);
+    put_number(queue, 1);
+    used = info_of(queue).bytes;
+    CHECK_EQ(used, TROUPE_QUEUE_STORED(size) + TROUPE_QUEUE_STORED(4));
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe_queue_peek(queue, &data, &got, TROUPE_NOW), 0);
+        CHECK_EQ(got, size);
+        check_pages(data, size);
+        die();
+    }
+    reap(pid, SIGKILL);
+    /* It is there again, at the same place and whole. */
+    (void)troupe__slots_recover();
+    got = sizeof(pid);
+    CHECK_RC(troupe_queue_get(queue, &pid, &got, TROUPE_NOW), -EMSGSIZE);
+    CHECK_EQ(got, size);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe_queue_peek(queue, &data, &got, TROUPE_NOW), 0);
+        CHECK_EQ(troupe_queue_attempts(queue, data), 1);
+        CHECK_EQ(got, size);
+        check_pages(data, size);
+        CHECK_RC(troupe_queue_release(queue, data), 0);
+        _exit(0);
+    }
+    reap(pid, 0);
+    CHECK_EQ(get_number(queue), 1);
+    CHECK_EQ(info_of(queue).bytes, 0);
+    troupe_queue_free(queue);
+    if (size < whole)
+        SKIP("with %zu MiB only, half of the memory that is free", size >> 20);
 }
 
 TEST(queue_get_waits_for_a_put)
@@ -915,6 +989,132 @@ TEST(queue_closed_by_a_parent_is_open_in_the_child)
     CHECK_EQ(troupe_queue_qsize(queue), 1);
     CHECK_RC(troupe_queue_put(queue, "", 1, TROUPE_NOW), -ESHUTDOWN);
     troupe_queue_free(queue);
+}
+
+static uint64_t *interruptions;
+
+static void
+interrupted(int signo)
+{
+    (void)signo;
+    (void)__atomic_fetch_add(interruptions, 1, __ATOMIC_RELAXED);
+}
+
+/* A signal every 200 us from here on, or no more. */
+static void
+storm(bool on)
+{
+    struct sigaction action = {.sa_handler = interrupted};
+    struct itimerval often = {.it_interval = {0, on ? 200 : 0},
+                              .it_value = {0, on ? 200 : 0}};
+
+    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+}
+
+static void
+await_interruptions(uint64_t more)
+{
+    uint64_t until = __atomic_load_n(interruptions, __ATOMIC_RELAXED) + more;
+
+    while (__atomic_load_n(interruptions, __ATOMIC_RELAXED) < until)
+        (void)usleep(100);
+}
+
+/* Waits, and copies large and small, that are interrupted all the time. */
+static void
+storm_get(troupe_queue *queue, unsigned count)
+{
+    static unsigned char data[100000];
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        size_t size = sizeof(data);
+        unsigned number;
+
+        CHECK_RC(troupe_queue_get(queue, data, &size, TROUPE_FOREVER), 0);
+        CHECK_EQ(size, i % 3 == 0 ? sizeof(data) : 100);
+        memcpy(&number, data, sizeof(number));
+        CHECK_EQ(number, i);
+        CHECK_EQ(data[size - 1], (unsigned char)i);
+    }
+}
+
+static void
+storm_put(troupe_queue *queue, unsigned count)
+{
+    static unsigned char data[100000];
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        size_t size = i % 3 == 0 ? sizeof(data) : 100;
+
+        memcpy(data, &i, sizeof(i));
+        data[size - 1] = (unsigned char)i;
+        CHECK_RC(troupe_queue_put(queue, data, size, TROUPE_FOREVER), 0);
+    }
+}
+
+TEST_TIMEOUT(queue_waits_on_under_a_storm_of_signals, 60)
+{
+    troupe_queue *empty = queue_of(NULL);
+    troupe_queue *full = QUEUE(.max_items = 1);
+    troupe_deadline deadline;
+    unsigned char byte;
+    size_t size = 1;
+    pid_t pids[2];
+    unsigned i;
+
+    interruptions = troupe_calloc(1, sizeof(*interruptions));
+    CHECK(interruptions != NULL);
+    put_number(full, 0);
+    for (i = 0; i < 2; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            storm(true);
+            if (i == 0)
+                CHECK_EQ(get_number(empty), 5);
+            else
+                put_number(full, 6);
+            storm(false);
+            _exit(0);
+        }
+    }
+    await_waiter(empty, TROUPE__KIND_QUEUE_ITEMS);
+    await_waiter(full, TROUPE__KIND_QUEUE_ROOM);
+    await_interruptions(200);
+    put_number(empty, 5);
+    CHECK_EQ(get_number(full), 0);
+    CHECK_EQ(get_number(full), 6);
+    for (i = 0; i < 2; i++)
+        reap(pids[i], 0);
+    storm(true);
+    deadline = troupe_after(0.1);
+    CHECK_RC(troupe_queue_get(empty, &byte, &size, deadline), -ETIMEDOUT);
+    CHECK_GE(troupe_clock(), deadline);
+    put_number(full, 0);
+    deadline = troupe_after(0.1);
+    CHECK_RC(troupe_queue_put(full, "x", 1, deadline), -ETIMEDOUT);
+    CHECK_GE(troupe_clock(), deadline);
+    CHECK_EQ(get_number(full), 0);
+    storm(false);
+    /* Both sides at once, with room for one message. */
+    pids[0] = fork();
+    if (pids[0] == 0) {
+        storm(true);
+        storm_get(full, 300);
+        storm(false);
+        _exit(0);
+    }
+    storm(true);
+    storm_put(full, 300);
+    storm(false);
+    reap(pids[0], 0);
+    CHECK_EQ(info_of(full).items, 0);
+    CHECK_EQ(info_of(full).lost, 0);
+    troupe_queue_free(empty);
+    troupe_queue_free(full);
+    CHECK_RC(troupe_free(interruptions), 0);
 }
 
 TEST(queue_waits_end_when_asked_to_stop)
