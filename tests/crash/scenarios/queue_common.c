@@ -330,6 +330,27 @@ nudge_put_two(unsigned n)
     return true;
 }
 
+/* Room for each. */
+bool
+nudge_get_two(unsigned n)
+{
+    if (n > 0)
+        return false;
+    must_get();
+    must_get();
+    return true;
+}
+
+/* Room for one more of many, as often as that is waited for. */
+bool
+nudge_get_many(unsigned n)
+{
+    if (n >= MANY)
+        return false;
+    must_get();
+    return true;
+}
+
 /* ---- peers ---- */
 
 void

@@ -70,6 +70,8 @@ void survivor_try(void);
 void settle(void);
 void survivor_get_if_full(void);
 bool nudge_put_two(unsigned n);
+bool nudge_get_two(unsigned n);
+bool nudge_get_many(unsigned n);
 
 /* ---- peers ---- */
 

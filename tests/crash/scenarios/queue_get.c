@@ -135,6 +135,19 @@ SCENARIO(get_get) = {
     .check = check_pair_get,
 };
 
+/* The other side's: two at one side at a time are not allowed there. */
+SCENARIO(get_single_put) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "three items, a single consumer, a second victim puts",
+    .setup = setup_single_three,
+    .prepare = join_family,
+    .victim = victim_get,
+    .second_prepare = prepare_second_put,
+    .second = second_put,
+    .survivors = {survivor_put_get, NULL},
+    .check = check_pair_get_put,
+};
+
 SCENARIO(get_put) = {
     .function = {FUNCTION(troupe_queue_get)},
     .state = "three items, a second victim puts",
@@ -195,5 +208,29 @@ SCENARIO(get_many_sleeper) = {
     .prepare = join_family,
     .victim = victim_get_many,
     .survivors = {survivor_get_if_full, NULL},
+    .check = check_get_many,
+};
+
+SCENARIO(get_many_poller) = {
+    .function = {FUNCTION(troupe_queue_get_many)},
+    .state = "full, an epoll_wait sleeper puts",
+    .setup = setup_full,
+    .peers = {peer_put_polls},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_get_many,
+    .survivors = {survivor_get_if_full, NULL},
+    .check = check_get_many,
+};
+
+SCENARIO(get_many_sleeps) = {
+    .function = {FUNCTION(troupe_queue_get_many)},
+    .state = "empty, sleeps beside another, a peer puts",
+    .setup = setup_empty,
+    .peers = {peer_get_sleeps},
+    .prepare = join_family,
+    .victim = victim_get_many,
+    .nudge = nudge_put_two,
+    .survivors = {survivor_put, NULL},
     .check = check_get_many,
 };

@@ -3,6 +3,9 @@
 #include "queue_common.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static void
 prepare_item(void)
@@ -148,6 +151,63 @@ SCENARIO(put_single) = {
     .check = check_put,
 };
 
+/* The other side's: two at one side at a time are not allowed there. */
+SCENARIO(put_single_get) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "a single producer, a second victim gets",
+    .setup = setup_single,
+    .prepare = prepare_put,
+    .victim = victim_put,
+    .second_prepare = join_family,
+    .second = second_get,
+    .survivors = {survivor_put_get, NULL},
+    .check = check_pair_get_put,
+};
+
+/* The only declared consumer has died, and nobody has looked. */
+static void
+setup_consumer_gone(void)
+{
+    pid_t pid;
+
+    setup_empty();
+    pid = fork();
+    CRASH_REQUIRE(pid >= 0, CRASH_CORRUPTION, "fork: %d", errno);
+    if (pid == 0) {
+        CRASH_REQUIRE(troupe_queue_attach_consumer(queue) == 0,
+                      CRASH_CORRUPTION, "attach");
+        (void)kill(getpid(), SIGKILL);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
+static void
+victim_put_gone(void)
+{
+    atomic_store(crash_word(WORD_STATUS),
+                 put_ready(TROUPE_FOREVER) == -EPIPE ? 0 : -EINVAL);
+}
+
+static void
+survivor_put_gone(void)
+{
+    int status = put(SURVIVOR, TROUPE_FOREVER);
+
+    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION,
+                  "a put with no consumer left: %s", troupe_error_name(status));
+}
+
+SCENARIO(put_consumer_gone) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "empty, the last consumer has died",
+    .setup = setup_consumer_gone,
+    .prepare = prepare_put,
+    .victim = victim_put_gone,
+    .survivors = {survivor_put_gone, NULL},
+    .check = check_put,
+};
+
 SCENARIO(put_put) = {
     .function = {FUNCTION(troupe_queue_put)},
     .state = "empty, a second victim puts",
@@ -200,7 +260,7 @@ prepare_many(void)
 }
 
 static void
-victim_put_many(void)
+put_many_until(troupe_deadline deadline)
 {
     struct iovec items[MANY];
     size_t put_count = 0;
@@ -212,10 +272,22 @@ victim_put_many(void)
         items[i].iov_len = item_size(VICTIM + i);
         crash_put_begin(VICTIM + i);
     }
-    status = troupe_queue_put_many(queue, items, MANY, &put_count, TROUPE_NOW);
+    status = troupe_queue_put_many(queue, items, MANY, &put_count, deadline);
     for (i = 0; i < put_count; i++)
         crash_put_done(VICTIM + i);
     atomic_store(crash_word(WORD_STATUS), status);
+}
+
+static void
+victim_put_many(void)
+{
+    put_many_until(TROUPE_NOW);
+}
+
+static void
+victim_put_many_sleeps(void)
+{
+    put_many_until(TROUPE_FOREVER);
 }
 
 SCENARIO(put_many) = {
@@ -259,5 +331,16 @@ SCENARIO(put_many_short) = {
     .prepare = prepare_many,
     .victim = victim_put_many,
     .survivors = {survivor_try, survivor_put_get},
+    .check = check_put,
+};
+
+SCENARIO(put_many_full) = {
+    .function = {FUNCTION(troupe_queue_put_many)},
+    .state = "full, sleeps, a peer gets",
+    .setup = setup_full,
+    .prepare = prepare_many,
+    .victim = victim_put_many_sleeps,
+    .nudge = nudge_get_many,
+    .survivors = {survivor_try, survivor_get},
     .check = check_put,
 };

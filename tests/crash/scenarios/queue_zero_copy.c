@@ -90,6 +90,19 @@ SCENARIO(commit_poller) = {
     .check = check_put,
 };
 
+/* Killed with a wake-up for room: the other sleeper must not miss it. */
+SCENARIO(commit_full) = {
+    .function = {FUNCTION(troupe_queue_commit)},
+    .state = "full, sleeps beside another, a peer gets",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps},
+    .prepare = prepare_reserved,
+    .victim = victim_commit,
+    .nudge = nudge_get_two,
+    .survivors = {survivor_get_if_full, NULL},
+    .check = check_put,
+};
+
 SCENARIO(commit_put) = {
     .function = {FUNCTION(troupe_queue_commit)},
     .state = "large, a second victim puts",
