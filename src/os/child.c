@@ -67,6 +67,10 @@ troupe__child_is_ours(int pidfd)
 void
 troupe__child_undo(int32_t pid)
 {
+    /* By its number, for want of a descriptor. It waits at its gate, so it does
+     * not end by itself; and the number is not given anew before the child is
+     * reaped. The host could reap it only after a third had killed it, in these
+     * few instructions. */
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;

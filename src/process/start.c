@@ -293,7 +293,12 @@ start_member(troupe_process *p)
     if (status == 0) {
         status = troupe__process_fork(p, &birth);
         if (status == 0) {
-            troupe__member_started(p->member, p->pid);
+            /* Gone already, its number may be a stranger's: the record would
+             * live as long as that one. */
+            if (p->ended)
+                troupe__member_ended(p->member);
+            else
+                troupe__member_started(p->member, p->pid);
             return 0;
         }
         undeclare(p, p->produces_count + p->consumes_count);

@@ -206,14 +206,25 @@ replace_the_child(const char *call)
 
 TEST(gate_child_whose_number_is_a_strangers)
 {
-    troupe_process *p;
+    troupe_process *p = NULL;
+    troupe_queue *queue = NULL;
+    size_t size = 1;
+    char byte;
     int code;
 
     scene = SHARED(struct scene);
-    p = process_new(child_begins, NULL, false);
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    CHECK_RC(troupe_process_new(&p, TROUPE_OPTIONS(troupe_process_options,
+                                                   .target = child_begins,
+                                                   .produces = &queue,
+                                                   .produces_count = 1)),
+             0);
     troupe__shim_fault = replace_the_child;
     CHECK_RC(troupe_process_start(p), 0);
     troupe__shim_fault = NULL;
+    /* What it was declared for has gone with it, while the stranger lives. */
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EPIPE);
+    troupe_queue_free(queue);
     CHECK_RC(troupe_process_terminate(p), 0);
     CHECK_RC(troupe_process_join(p, TROUPE_FOREVER), 0);
     CHECK_RC(troupe_process_exitcode(p, &code), 0);
