@@ -60,7 +60,8 @@ TROUPE_API bool troupe_event_is_set(const troupe_event *event);
  *   -ETIMEDOUT   it was not, and the deadline passed
  *   -ECANCELED   asked to stop, in a stoppable section
  *   -EINVAL      NULL or misaligned
- *   -ENOMEM, -EUSERS, -EMFILE   this thread could not join the family
+ *   -ENOMEM, -EUSERS, -EMFILE, -ENFILE, -ENOTSUP
+ *                 this thread could not join the family
  *
  * What was written before the set is seen after a wait that returned 0.
  * Thread-safe; usable after fork; not for signal handlers.

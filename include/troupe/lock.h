@@ -92,7 +92,8 @@ TROUPE_API void troupe_lock_fini(troupe_lock *lock);
  *   -ENOTRECOVERABLE    not held and never again, see .poison
  *   -ECANCELED          not held: asked to stop, in a stoppable section
  *   -EINVAL             NULL or misaligned
- *   -ENOMEM, -EUSERS, -EMFILE  not held: this thread could not join the family
+ *   -ENOMEM, -EUSERS, -EMFILE, -ENFILE, -ENOTSUP
+ *                       not held: this thread could not join the family
  *
  * Woken by a release or by the holder's death. No fairness is promised: a
  * running thread may overtake a woken one. Acquire pairs with release: what
