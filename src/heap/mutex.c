@@ -27,8 +27,8 @@ int
 troupe__word_acquire(uint64_t *word, uint64_t tag, struct troupe__wait *wait,
                      uint64_t *ret_dead)
 {
-    bool spins =
-        wait->deadline > TROUPE_NOW && troupe__wait_may_spin(wait->self);
+    bool waits = troupe__wait_has_time(wait);
+    bool spins = waits && troupe__wait_may_spin(wait->self);
     unsigned pauses = FIRST_PAUSES;
     /* Whoever has slept does not know how many still do: it keeps the bit, at
      * the cost of one wake too many. */
@@ -61,7 +61,7 @@ troupe__word_acquire(uint64_t *word, uint64_t tag, struct troupe__wait *wait,
             pauses *= 2;
             continue;
         }
-        if ((value & TROUPE__WAITERS) == 0 && wait->deadline != TROUPE_NOW) {
+        if ((value & TROUPE__WAITERS) == 0 && waits) {
             if (!troupe__cas_relaxed(word, &value, value | TROUPE__WAITERS))
                 continue;
             value |= TROUPE__WAITERS;

@@ -221,6 +221,15 @@ troupe__wait_poll(struct troupe__wait *wait, struct pollfd *fds, unsigned count)
     return ready == 0 && until >= wait->deadline ? -ETIMEDOUT : ready;
 }
 
+bool
+troupe__wait_has_time(const struct troupe__wait *wait)
+{
+    /* Most deadlines are one of these, and need no clock. */
+    if (wait->deadline <= TROUPE_NOW || wait->deadline == TROUPE_FOREVER)
+        return wait->deadline > TROUPE_NOW;
+    return troupe__clock_now() < wait->deadline;
+}
+
 void
 troupe__wait_end(struct troupe__wait *wait)
 {

@@ -98,6 +98,10 @@ int troupe__wait_sleep_any(struct troupe__wait *wait, const uint32_t *word,
 int troupe__wait_poll(struct troupe__wait *wait, struct pollfd *fds,
                       unsigned count);
 
+/* Whether the deadline leaves time to sleep. Else it is a try: the caller looks
+ * once, and neither spins nor makes itself known as a sleeper. */
+bool troupe__wait_has_time(const struct troupe__wait *wait);
+
 /* Takes the publication back, to what it was before. */
 void troupe__wait_end(struct troupe__wait *wait);
 

@@ -114,6 +114,7 @@ troupe_event_wait(troupe_event *event, troupe_deadline deadline)
     struct troupe__wait wait;
     uint64_t word;
     uint64_t count;
+    bool waits;
     int status;
 
     if (!valid(event))
@@ -128,11 +129,12 @@ troupe_event_wait(troupe_event *event, troupe_deadline deadline)
         return status;
     count = COUNT(word);
     troupe__wait_begin(&wait, self, event, TROUPE__KIND_EVENT, deadline);
+    waits = troupe__wait_has_time(&wait);
     for (;;) {
         status = 0;
         if ((word & SET) || COUNT(word) != count)
             break;
-        if ((word & SLEEPERS) == 0 && deadline != TROUPE_NOW) {
+        if ((word & SLEEPERS) == 0 && waits) {
             if (!troupe__cas_seq_cst(&event->word_, &word, word | SLEEPERS))
                 continue;
             word |= SLEEPERS;
