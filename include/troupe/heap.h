@@ -128,8 +128,9 @@ typedef struct troupe_heap_info {
     uint32_t threads;    /* live threads that use the library */
 } troupe_heap_info;
 
-/* Fills in figures about the heap, each exact at some moment during the call. 0;
- * -EINVAL: NULL or a size this library does not know; -ENOMEM, -EUSERS, -EMFILE,
+/* Fills in figures about the heap, each exact at some moment during the call; of
+ * a struct with another size than this library's the fields that both know, the
+ * rest with 0. 0; -EINVAL: NULL or no size at all; -ENOMEM, -EUSERS, -EMFILE,
  * -ENFILE, -ENOTSUP: this thread could not join the family. Boundedly waits for
  * the allocator's lock. Thread-safe; not for signal handlers. */
 TROUPE_API int troupe_heap_info_get(troupe_heap_info *info);

@@ -4,6 +4,7 @@
 #include "base/atomic.h"
 #include "base/math.h"
 #include "heap/directory.h"
+#include "heap/options.h"
 #include "heap/pages.h"
 #include "heap/scope.h"
 #include "heap/slab.h"
@@ -520,37 +521,39 @@ count_threads(const struct troupe__heap *heap)
 int
 troupe_heap_info_get(troupe_heap_info *info)
 {
+    troupe_heap_info found;
     struct troupe__thread *self;
     const struct troupe__heap *heap;
     uint64_t used;
     uint64_t room;
     int error;
 
-    if (info == NULL || info->size != sizeof(*info))
+    if (!troupe__info_valid(info))
         return -EINVAL;
     self = troupe__thread_enter(&error);
     if (self == NULL)
         return error;
     (void)troupe__slots_recover();
     heap = troupe__family.heap;
-    info->base = heap->base;
-    info->window = heap->window;
-    info->limit = heap->pages.limit_pages * TROUPE__PAGE;
-    troupe__pages_count(self, &info->committed, &info->free_bytes);
+    found.base = heap->base;
+    found.window = heap->window;
+    found.limit = heap->pages.limit_pages * TROUPE__PAGE;
+    troupe__pages_count(self, &found.committed, &found.free_bytes);
     used = (uint64_t)troupe__load_relaxed(&heap->slots_high) * TROUPE__PAGE +
            (uint64_t)troupe__load_relaxed(&heap->members_high) *
                sizeof(struct troupe__member) +
            (uint64_t)troupe__load_relaxed(&heap->pages.described_pages) *
                sizeof(struct troupe__page) +
-           sizeof(*heap) + info->committed - info->free_bytes;
+           sizeof(*heap) + found.committed - found.free_bytes;
     /* The system knows what has gone back to it. */
-    info->committed = troupe__family_committed();
-    if (info->committed == 0)
-        info->committed = used + info->free_bytes;
-    room = info->committed > used ? info->committed - used : 0;
-    if (info->free_bytes > room)
-        info->free_bytes = room;
-    info->members = count_members(heap);
-    info->threads = count_threads(heap);
+    found.committed = troupe__family_committed();
+    if (found.committed == 0)
+        found.committed = used + found.free_bytes;
+    room = found.committed > used ? found.committed - used : 0;
+    if (found.free_bytes > room)
+        found.free_bytes = room;
+    found.members = count_members(heap);
+    found.threads = count_threads(heap);
+    troupe__info_copy(info, &found, sizeof(found));
     return 0;
 }

@@ -35,6 +35,34 @@ troupe__options_copy(void *options, size_t size, const void *given)
     return 0;
 }
 
+static size_t
+size_of(const void *given)
+{
+    size_t size;
+
+    memcpy(&size, given, sizeof(size));
+    return size;
+}
+
+bool
+troupe__info_valid(const void *given)
+{
+    return given != NULL && size_of(given) >= sizeof(size_t) &&
+           size_of(given) <= LARGEST;
+}
+
+void
+troupe__info_copy(void *given, const void *info, size_t size)
+{
+    unsigned char *to = given;
+    const unsigned char *from = info;
+    size_t given_size = size_of(given);
+    size_t common = given_size < size ? given_size : size;
+
+    memcpy(to + sizeof(size_t), from + sizeof(size_t), common - sizeof(size_t));
+    memset(to + common, 0, given_size - common);
+}
+
 int
 troupe__options_unknown(const uint8_t *reserved, size_t size)
 {

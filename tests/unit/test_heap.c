@@ -85,14 +85,37 @@ TEST(heap_of_the_largest_window_is_usable_to_its_end)
 }
 #endif
 
-TEST(heap_info_is_refused_for_another_size)
+TEST(heap_info_is_refused_without_a_size)
 {
-    troupe_heap_info info = {.size = sizeof(info) - 1};
+    troupe_heap_info info = {.size = sizeof(size_t) - 1};
 
     CHECK_RC(troupe_heap_info_get(NULL), -EINVAL);
     CHECK_RC(troupe_heap_info_get(&info), -EINVAL);
     info.size = 0;
     CHECK_RC(troupe_heap_info_get(&info), -EINVAL);
+    info.size = SIZE_MAX;
+    CHECK_RC(troupe_heap_info_get(&info), -EINVAL);
+}
+
+TEST(heap_info_of_another_version_gets_what_both_know)
+{
+    struct {
+        troupe_heap_info info;
+        uint64_t beyond[2];
+    } s;
+
+    memset(&s, 0x55, sizeof(s));
+    s.info.size = offsetof(troupe_heap_info, limit);
+    CHECK_RC(troupe_heap_info_get(&s.info), 0);
+    CHECK_EQ(s.info.size, offsetof(troupe_heap_info, limit));
+    CHECK_EQ(s.info.base, troupe__family.base);
+    CHECK_EQ(s.info.window, troupe__family.window);
+    CHECK_EQ(s.info.limit, UINT64_C(0x5555555555555555));
+    s.info.size = sizeof(s.info) + sizeof(s.beyond[0]);
+    CHECK_RC(troupe_heap_info_get(&s.info), 0);
+    CHECK_EQ(s.info.threads, 1u);
+    CHECK_EQ(s.beyond[0], 0u);
+    CHECK_EQ(s.beyond[1], UINT64_C(0x5555555555555555));
 }
 
 TEST(heap_contains_exactly_the_arena)
