@@ -169,7 +169,6 @@ static() {
     script scripts sh scripts/check-scripts.sh
     script checks python3 tests/checks/run.py
     script bench python3 -B bench/selftest.py
-    wait "$models"
     say "static: building"
     if build gcc-release gcc release; then
         script symbols python3 scripts/check_symbols.py \
@@ -181,6 +180,7 @@ static() {
     else
         build_failed gcc-release static
     fi
+    wait "$models"
 }
 
 # The table: suites down, configurations across, "passed" or "passed/failed!"

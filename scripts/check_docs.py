@@ -34,9 +34,10 @@ SECTIONS = {
 # installed; a misspelled one is not in the list.
 OTHERS = set("""
     _exit(2) clone(2) execve(2) fallocate(2) fork(2) futex(2) kill(2)
-    memfd_create(2) poll(2) select(2) setrlimit(2) waitid(2) waitpid(2) write(2)
+    memfd_create(2) mlockall(2) poll(2) select(2) setrlimit(2) waitid(2)
+    waitpid(2) write(2)
     alloca(3) atexit(3) exit(3) free(3) malloc(3) printf(3) pthread_atfork(3)
-    realloc(3) snprintf(3) strdup(3) strerror(3)
+    pthread_setcancelstate(3) realloc(3) snprintf(3) strdup(3) strerror(3)
     cgroups(7) epoll(7) pid_namespaces(7) pthreads(7) signal-safety(7)
     signal(7)
 """.split())
