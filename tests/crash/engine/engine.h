@@ -191,6 +191,9 @@ void process_where(pid_t pid, char *text, size_t size);
 /* Where the operation ends; the engine stops a victim there. */
 void crash_end_marker(void);
 
+/* By the monotonic clock. */
+int64_t now_ms(void);
+
 /* Waits at most a millisecond for any child to change. */
 void children_pause(void);
 void children_block(void);

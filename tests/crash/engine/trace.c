@@ -24,6 +24,15 @@
 
 /* ---- children ---- */
 
+int64_t
+now_ms(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
 void
 children_block(void)
 {
@@ -430,8 +439,8 @@ struct way {
     const struct crash_point *goal;
     bool (*nudge)(unsigned n);
     uint32_t naps;
-    uint32_t pauses; /* in sleeps that are to end by themselves */
-    uint32_t seen;   /* arrivals at the goal's place since the last sleep */
+    int64_t until; /* sleeps are to end by themselves until then; 0: no end */
+    uint32_t seen; /* arrivals at the goal's place since the last sleep */
 };
 
 /* It has come to another instruction: is it there? */
@@ -449,10 +458,6 @@ there(const struct tracee *tracee, struct way *way)
 static bool
 wake(struct tracee *tracee, struct way *way)
 {
-    /* About milliseconds: less than any deadline of the stage, so that who
-     * sleeps for good before the goal has missed it, and does not hang. */
-    enum { PAUSES = 4000 };
-
     if (way->nudge == crash_sleeps_end)
         return await_stop(tracee) == TRACEE_STOPPED;
     if (way->naps < way->goal->naps) {
@@ -462,7 +467,11 @@ wake(struct tracee *tracee, struct way *way)
         way->seen = 0;
         return await_stop(tracee) == TRACEE_STOPPED;
     }
-    while (way->pauses++ < PAUSES) {
+    /* Less than any deadline of the stage, so that who sleeps for good before
+     * the goal has missed it, and does not hang. */
+    if (way->until == 0)
+        way->until = now_ms() + 4000;
+    while (now_ms() < way->until) {
         if (waitpid(tracee->pid, &tracee->status, __WALL | WNOHANG) != 0) {
             tracee->ended = !WIFSTOPPED(tracee->status);
             if (!tracee->ended)
