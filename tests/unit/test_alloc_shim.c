@@ -501,8 +501,8 @@ TEST(alloc_uses_the_memory_there_is_when_the_system_has_no_more)
 /* Much that is refused costs no memory, and no place in the arena. */
 TEST(alloc_of_much_that_is_refused_leaves_nothing)
 {
-    uint64_t before;
-    uint32_t end;
+    uint64_t before = 0;
+    uint32_t end = 0;
 
     (void)unit_slot();
     failing = "fallocate";
