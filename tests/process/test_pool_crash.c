@@ -676,7 +676,8 @@ TEST_TIMEOUT(stream_is_exact_while_workers_are_killed_at_random_moments, 120)
     unsigned streams = 0;
 
     storm_begin(&storm, pool, 3, &thread);
-    while (__atomic_load_n(&storm.kills, __ATOMIC_RELAXED) < 300) {
+    while (streams < 4 ||
+           __atomic_load_n(&storm.kills, __ATOMIC_RELAXED) < 300) {
         stream_in_storm(pool, streams % 2 == 0 ? 0 : 1000, 2000);
         if (streams++ == 2)
             CHECK_RC(troupe_heap_info_get(&before), 0);
