@@ -151,7 +151,7 @@ free_pool(void)
 }
 
 /* The request is there before the call. */
-static void *
+static HARNESS_UNWOUND void *
 cancelled_thread(void *arg)
 {
     void (*const *call)(void) = arg;

@@ -841,7 +841,7 @@ TEST(alloc_survives_a_damaged_slab)
     }
 }
 
-static void *
+static HARNESS_UNWOUND void *
 allocate_cancelled(void *argument)
 {
     uint32_t *flag = argument;

@@ -439,7 +439,7 @@ struct cancelled {
 };
 
 /* Does it with a cancellation pending. */
-static void *
+static HARNESS_UNWOUND void *
 cancelled_in(void *argument)
 {
     struct cancelled *c = argument;
