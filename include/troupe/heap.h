@@ -124,7 +124,7 @@ typedef struct troupe_heap_info {
     uint64_t limit;      /* bytes that blocks may take */
     uint64_t committed;  /* bytes of memory it has from the system now */
     uint64_t free_bytes; /* of these, free runs of pages */
-    uint32_t members;    /* live processes of the family */
+    uint32_t members;    /* live processes of the family, and starting ones */
     uint32_t threads;    /* live threads that use the library */
 } troupe_heap_info;
 

@@ -497,10 +497,12 @@ count_members(const struct troupe__heap *heap)
     unsigned count = 0;
     uint32_t i;
 
-    for (i = 0; i < high && i < TROUPE__MEMBERS; i++)
-        if ((troupe__load_relaxed(&troupe__member_at(i)->state) & 0xff) ==
-            TROUPE__MEMBER_ALIVE)
-            count++;
+    for (i = 0; i < high && i < TROUPE__MEMBERS; i++) {
+        uint64_t state = troupe__load_relaxed(&troupe__member_at(i)->state);
+
+        count += (state & 0xff) == TROUPE__MEMBER_ALIVE ||
+                 (state & 0xff) == TROUPE__MEMBER_STARTING;
+    }
     return count;
 }
 

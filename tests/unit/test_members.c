@@ -118,7 +118,7 @@ TEST(member_prepared_one_is_adopted)
              0);
     s->ref = s->birth.member;
     CHECK(!troupe__member_dead(s->ref));
-    CHECK_EQ(unit_info().members, 1u);
+    CHECK_EQ(unit_info().members, 2u);
     CHECK(!troupe__member_dead(s->ref));
     pid = unit_fork(adopt_and_stay, s);
     troupe__member_started(s->ref, pid);
