@@ -194,74 +194,66 @@ is_free(uint32_t entry, uint32_t owner)
     return entry == 0 || troupe__block_owner(troupe__block_at(entry)) != owner;
 }
 
-static int
-compare(const void *a, const void *b)
+/* Adds an entry to a set: a table with a power of two of places, half of them
+ * free. False: it is there already. */
+static bool
+set_add(uint32_t *set, size_t places, uint32_t entry)
 {
-    uint32_t x;
-    uint32_t y;
+    size_t at = (entry * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (places - 1);
 
-    memcpy(&x, a, sizeof(x));
-    memcpy(&y, b, sizeof(y));
-    return x < y ? -1 : x > y;
+    while (set[at] != 0 && set[at] != entry)
+        at = (at + 1) & (places - 1);
+    if (set[at] == entry)
+        return false;
+    set[at] = entry;
+    return true;
 }
 
-/* Clears the entries that do not count, and all but one of those for the same
- * block, which are left where a block was freed early and its memory came back
- * to the scope. `used` has all that count, sorted. Returns how many stay. */
+/*
+ * Clears the entries of the list that do not count, and all but one of those for
+ * the same block, which are left where a block was freed early and its memory
+ * came back to the scope. Returns how many stay; all, when there is no memory to
+ * find out. Killed inside: some blocks are named too often still, and each that
+ * counts at least once.
+ */
 static size_t
-entries_clear(struct troupe_scope *scope, const uint32_t *used, size_t count,
-              bool *seen)
-{
-    struct more *more;
-    size_t stay = 0;
-    uint32_t i;
-
-    for (more = more_at(scope->more, pages_owner(scope)); more != NULL;
-         more = more_at(more->next, pages_owner(scope))) {
-        for (i = 0; i < MORE_ENTRIES; i++) {
-            const uint32_t *found =
-                bsearch(&more->entries[i], used, count, sizeof(*used), compare);
-
-            if (found != NULL && !seen[found - used]) {
-                seen[found - used] = true;
-                stay++;
-            } else if (more->entries[i] != 0) {
-                troupe__store_release(&more->entries[i], 0u);
-            }
-        }
-    }
-    return stay;
-}
-
-/* Looks through the whole list. Returns how many of its entries are in use; all
- * of them when there is no memory to find out. */
-static size_t
-entries_sweep(struct troupe_scope *scope)
+entries_sweep(struct troupe_scope *scope, uint32_t pages)
 {
     uint32_t owner = troupe__owner_held(scope);
-    size_t total = (size_t)scope->pages * MORE_ENTRIES;
-    uint32_t *used = malloc(total * sizeof(*used));
-    bool *seen = calloc(total, sizeof(*seen));
-    size_t count = 0;
-    size_t stay = total;
+    struct more *more = more_at(scope->more, pages_owner(scope));
+    size_t total = (size_t)pages * MORE_ENTRIES;
+    size_t places = 2;
+    size_t stay = 0;
+    uint32_t *set;
+    uint32_t i;
 
-    if (used != NULL && seen != NULL) {
-        struct more *more = more_at(scope->more, pages_owner(scope));
+    while (places < total * 2)
+        places *= 2;
+    set = calloc(places, sizeof(*set));
+    if (set == NULL)
+        return total;
+    for (; more != NULL && pages != 0; pages--) {
+        for (i = 0; i < MORE_ENTRIES; i++) {
+            uint32_t entry = troupe__load_relaxed(&more->entries[i]);
 
-        for (; more != NULL && count + MORE_ENTRIES <= total;
-             more = more_at(more->next, pages_owner(scope))) {
-            uint32_t i;
-
-            for (i = 0; i < MORE_ENTRIES; i++)
-                if (!is_free(more->entries[i], owner))
-                    used[count++] = more->entries[i];
+            if (!is_free(entry, owner) && set_add(set, places, entry))
+                stay++;
+            else if (entry != 0)
+                troupe__store_release(&more->entries[i], 0u);
         }
-        qsort(used, count, sizeof(*used), compare);
-        stay = entries_clear(scope, used, count, seen);
+        more = more_at(more->next, pages_owner(scope));
     }
-    free(used);
-    free(seen);
+    free(set);
     return stay;
+}
+
+/* Goes on with pages of the list, `left` of them. */
+static void
+entries_from(struct troupe_scope *scope, uint64_t page, uint32_t left)
+{
+    scope->current = page;
+    scope->next_entry = 0;
+    scope->left = left;
 }
 
 /* The next free entry from where the last one was found; NULL: the pages that
@@ -275,28 +267,18 @@ entry_next(struct troupe_scope *scope)
         struct more *more = more_at(scope->current, pages_owner(scope));
         uint32_t *entries = more != NULL ? more->entries : scope->entries;
         uint32_t count = more != NULL ? MORE_ENTRIES : FIRST_ENTRIES;
+        uint32_t left = troupe__load_relaxed(&scope->left);
+        uint32_t i = troupe__load_relaxed(&scope->next_entry);
 
-        while (scope->next_entry < count) {
-            uint32_t *entry = &entries[scope->next_entry++];
-
-            if (is_free(*entry, owner))
-                return entry;
-        }
-        if (scope->left <= 1 || more == NULL)
+        while (i < count && !is_free(entries[i], owner))
+            i++;
+        scope->next_entry = i + 1;
+        if (i < count)
+            return &entries[i];
+        if (left <= 1 || more == NULL)
             return NULL;
-        scope->left--;
-        scope->current = more->next;
-        scope->next_entry = 0;
+        entries_from(scope, more->next, left - 1);
     }
-}
-
-/* Goes on with pages of the list, `left` of them. */
-static void
-entries_from(struct troupe_scope *scope, uint64_t page, uint32_t left)
-{
-    scope->current = page;
-    scope->next_entry = 0;
-    scope->left = left;
 }
 
 /*
@@ -309,18 +291,17 @@ static uint32_t *
 entry_new(struct troupe__thread *self, struct troupe_scope *scope)
 {
     uint32_t *entry = entry_next(scope);
+    uint32_t pages = troupe__load_relaxed(&scope->pages);
     struct more *fresh;
 
     if (entry != NULL)
         return entry;
-    if (scope->pages != 0 && scope->pages >= scope->sweep_at) {
-        size_t total = (size_t)scope->pages * MORE_ENTRIES;
-
-        if (entries_sweep(scope) <= total / 2) {
-            entries_from(scope, scope->more, scope->pages);
+    if (pages != 0 && pages >= scope->sweep_at) {
+        if (entries_sweep(scope, pages) <= (size_t)pages * MORE_ENTRIES / 2) {
+            entries_from(scope, scope->more, pages);
             return entry_next(scope);
         }
-        scope->sweep_at = scope->pages * 2;
+        scope->sweep_at = pages * 2;
     }
     fresh = troupe__block_new(self, sizeof(*fresh), pages_owner(scope),
                               &scope->fresh);
@@ -330,7 +311,7 @@ entry_new(struct troupe__thread *self, struct troupe_scope *scope)
     fresh->next = scope->more;
     troupe__store_release(&scope->more, troupe__family_offset(fresh));
     troupe__store_release(&scope->fresh, 0u);
-    scope->pages++;
+    scope->pages = pages + 1;
     entries_from(scope, scope->more, 1);
     return entry_next(scope);
 }

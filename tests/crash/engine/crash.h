@@ -79,6 +79,9 @@ struct crash_scenario {
     bool blocks;
     /* The operation ends its process. */
     bool exits;
+    /* It has instructions by the 100,000: no sample of all scenarios has it,
+     * and of all its instructions the distinct points are enough. */
+    bool lengthy;
     /* In the victim, before the first kill point. */
     void (*prepare)(void);
     /* The operation; every instruction in here can be the last one. */

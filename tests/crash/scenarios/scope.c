@@ -332,3 +332,48 @@ SCENARIO(scope_recovered_two) = {
     .survivors = {use_scope, NULL},
     .check = check_new,
 };
+
+/* ---- a list that is full of entries for memory that came back ---- */
+
+enum { ENTRIES = 1040 }; /* what both lists of a scope hold */
+
+static void
+prepare_freed(void)
+{
+    void *last = NULL;
+    unsigned i;
+
+    prepare_block();
+    for (i = 1; i < ENTRIES; i++) {
+        CRASH_REQUIRE(troupe_free(last) == 0, CRASH_CORRUPTION, "free");
+        last = troupe_scope_alloc(scope, COUNTED_SIZE);
+        CRASH_REQUIRE(last != NULL, CRASH_CORRUPTION, "alloc");
+    }
+}
+
+static void
+victim_sweep(void)
+{
+    if (troupe_scope_alloc(scope, COUNTED_SIZE) == NULL)
+        atomic_store(crash_word(WORD_STATUS), -1);
+}
+
+static void
+check_swept(void)
+{
+    CRASH_REQUIRE(atomic_load(crash_word(WORD_STATUS)) == 0, CRASH_CORRUPTION,
+                  "no block");
+    use_scope();
+    counted_check(0);
+}
+
+SCENARIO(scope_alloc_sweeps) = {
+    .function = {FUNCTION(troupe_scope_alloc)},
+    .state = "the list is swept",
+    .lengthy = true,
+    .setup = setup,
+    .prepare = prepare_freed,
+    .victim = victim_sweep,
+    .survivors = {use_scope, survive},
+    .check = check_swept,
+};
