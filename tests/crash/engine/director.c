@@ -405,17 +405,16 @@ visit(const struct crash_options *options, struct plan *plan,
       struct result *result, char **text)
 {
     const struct profile *profile = &control->profile[0];
+    bool every = options->brute && !plan->scenario->lengthy;
+    uint32_t count = every ? profile->count : profile->distinct;
     uint32_t i, index = 0;
 
     for (i = 0; i + 1 < profile->count; i++) {
         const struct crash_point *point = &profile->points[i];
 
-        if (!options->brute) {
-            if (!point->distinct)
-                continue;
-            if (!sampled(index++, profile->distinct, options->sample))
-                continue;
-        }
+        if ((!every && !point->distinct) ||
+            !sampled(index++, count, options->sample))
+            continue;
         plan->first = *point;
         if (!kill_at(options, plan, result, text))
             return;
@@ -488,6 +487,8 @@ run_scenario(const struct crash_options *options,
         .scenario = scenario,
         .mode = PLAN_PROFILE,
         .without_waitv = options->without_waitv,
+        .doubt_pure = options->brute && scenario->peers[0] == NULL &&
+                      scenario->nudge == NULL && scenario->adopt == NULL,
         .deadline = options->deadline + 30,
     };
     char *text = NULL, *line = NULL;
@@ -546,7 +547,7 @@ selected(const struct crash_options *options,
     const char *at = options->filter;
 
     if (at == NULL)
-        return true;
+        return !scenario->lengthy || options->sample == 0;
     snprintf(name, sizeof(name), "%s/%s", scenario->operation, scenario->state);
     /* Alternatives are separated by commas. */
     while (*at != '\0') {

@@ -82,6 +82,7 @@ struct plan {
     bool slowly;
     struct crash_point first;
     struct crash_point second;
+    bool doubt_pure; /* nobody else can change memory: see decode.c */
     unsigned deadline;
 };
 
@@ -147,6 +148,8 @@ extern bool crash_control_run;
 
 /* Does it store nothing, or on the stack only? False where that is unknown. */
 bool decode_is_pure(const unsigned char *code);
+/* Compare memory behind those, too: it is an error if it has changed. */
+extern bool doubt_pure;
 
 /* ---- shared memory ---- */
 

@@ -322,6 +322,7 @@ victims(const struct plan *plan)
     await_victim(&first, pid, "the victim");
     start_peers(scenario, true);
     if (plan->mode == PLAN_PROFILE) {
+        doubt_pure = plan->doubt_pure;
         tracee_profile(&first, profile, scenario->covers, scenario->nudge,
                        NULL);
         if (scenario->exits && profile->exited)

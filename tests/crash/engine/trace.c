@@ -371,6 +371,8 @@ arrived(const struct profile *profile, const struct crash_point *until)
                            : last->since == until->since;
 }
 
+bool doubt_pure;
+
 void
 tracee_profile(struct tracee *tracee, struct profile *profile,
                const struct crash_covers *covers, bool (*nudge)(unsigned n),
@@ -417,7 +419,11 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
             arrival_at(tracee->pc)->count++;
         }
         /* What others change meanwhile shows at the next step that is not. */
-        changed = !pure && shared_changed(tracee->pid);
+        changed = (!pure || doubt_pure) && shared_changed(tracee->pid);
+        if (pure && changed)
+            engine_error("the instruction at %#llx is taken for pure, and "
+                         "stores",
+                         (unsigned long long)from);
         profile->wrote |= changed;
         note_entered(profile, covers, tracee->pc);
         if (tracee->pc == end_of_operation()) {
