@@ -8,6 +8,7 @@
 #include "heap/member.h"
 #include "heap/options.h"
 #include "heap/slot.h"
+#include "os/cancel.h"
 #include "os/clock.h"
 #include "os/task.h"
 
@@ -471,15 +472,11 @@ join(void)
 int
 troupe__thread_join(void)
 {
-    int cancel;
-    int status;
-
     /* Allocating is no cancellation point, and a thread cancelled in the middle
      * of making the heap would hold the others up for ever. */
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    status = join();
-    (void)pthread_setcancelstate(cancel, NULL);
-    return status;
+    TROUPE__UNCANCELLED;
+
+    return join();
 }
 
 int
@@ -502,9 +499,9 @@ troupe_heap_setup(const troupe_heap_options *options)
                               (unsigned long long)o.window);
     if (pthread_once(&once, process_init) != 0 || once_error != 0)
         return troupe__detail(-ENOMEM, "thread-specific data");
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    cancel = troupe__cancel_off();
     status = troupe__family_create(&o, &created);
-    (void)pthread_setcancelstate(cancel, NULL);
+    troupe__cancel_restore(&cancel);
     if (status == 0 && !created)
         return troupe__detail(-EBUSY, "the heap exists already");
     return status;

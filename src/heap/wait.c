@@ -3,6 +3,7 @@
 
 #include "heap/member.h"
 #include "heap/slot.h"
+#include "os/cancel.h"
 #include "os/clock.h"
 #include "os/futex.h"
 
@@ -88,12 +89,11 @@ static void
 look_around(struct troupe__wait *wait, const uint64_t *owners, unsigned count,
             int64_t now)
 {
-    unsigned i;
-    int cancel;
-
     /* What asks the system has cancellation points; waiting for the library's
      * own locks is none. */
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    TROUPE__UNCANCELLED;
+    unsigned i;
+
     (void)troupe__slots_recover();
     if (++wait->rounds >= PATIENCE) {
         wait->rounds = 0;
@@ -102,7 +102,6 @@ look_around(struct troupe__wait *wait, const uint64_t *owners, unsigned count,
         if (wait->self->locks == 0)
             troupe__members_census(now);
     }
-    (void)pthread_setcancelstate(cancel, NULL);
 }
 
 /* Before a sleep. True: the bound had passed, and something may have changed by

@@ -282,7 +282,6 @@ troupe__crew_kill(struct troupe__pool_control *control,
 
     for (i = 0; i < pool->processes; i++) {
         struct troupe__crew *crew = &control->crew[i];
-
         struct troupe__pool_worker *worker = &pool->workers[i];
 
         if (crew->process == NULL || !chosen(worker, job))

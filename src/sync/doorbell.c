@@ -7,6 +7,7 @@
 #include "heap/member.h"
 #include "heap/slot.h"
 #include "os/bell.h"
+#include "os/cancel.h"
 #include "os/fd.h"
 #include "os/task.h"
 
@@ -189,9 +190,8 @@ troupe__doorbell_ring(const uint64_t *home)
 static int
 polling_lock(void)
 {
-    int state = PTHREAD_CANCEL_ENABLE;
+    int state = troupe__cancel_off();
 
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     (void)pthread_mutex_lock(&polling.lock);
     return state;
 }
@@ -200,7 +200,7 @@ static void
 polling_unlock(int state)
 {
     (void)pthread_mutex_unlock(&polling.lock);
-    (void)pthread_setcancelstate(state, NULL);
+    troupe__cancel_restore(&state);
 }
 
 /* The rest, up to the functions of the header, runs under polling.lock. */
