@@ -193,6 +193,9 @@ counted_heap(void)
 {
     first_blocks();
     count_blocks(before);
+    CRASH_REQUIRE(before[1].count % FILLER_SLAB == 0, CRASH_CORRUPTION,
+                  "%u blocks of %d bytes are no whole slabs", before[1].count,
+                  FILLER);
     CRASH_REQUIRE(before[0].count > 20, CRASH_CORRUPTION, "only %u blocks",
                   before[0].count);
 }

@@ -310,17 +310,24 @@ task_sleeping(troupe_task *task, void *context)
     return 0;
 }
 
+/* A pool whose worker is in such a task. */
 static void
-prepare_busy(void)
+prepare_in(troupe_task_function *task)
 {
     int status;
 
     prepare_pool();
-    status = troupe_pool_imap_unordered(&stream, pool, task_sleeping, one_item,
-                                        &given, NULL);
+    status =
+        troupe_pool_imap_unordered(&stream, pool, task, one_item, &given, NULL);
     CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "imap: %s",
                   troupe_error_name(status));
     crash_gate_wait(GATE_IN_TASK);
+}
+
+static void
+prepare_busy(void)
+{
+    prepare_in(task_sleeping);
 }
 
 /* Ends when it is told to. */
@@ -337,14 +344,7 @@ task_waiting(troupe_task *task, void *context)
 static void
 prepare_working(void)
 {
-    int status;
-
-    prepare_pool();
-    status = troupe_pool_imap_unordered(&stream, pool, task_waiting, one_item,
-                                        &given, NULL);
-    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "imap: %s",
-                  troupe_error_name(status));
-    crash_gate_wait(GATE_IN_TASK);
+    prepare_in(task_waiting);
 }
 
 static void
