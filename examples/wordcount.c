@@ -597,7 +597,8 @@ note_skip(struct walk *walk, const char *path, int error)
     }
 }
 
-/* Whether another piece of the file has told already; remembers that one has. */
+/* Whether another piece of the file has told already; remembers that one
+ * has. */
 static bool
 was_skipped(struct walk *walk, uint64_t file)
 {

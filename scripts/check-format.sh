@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Every C file is as clang-format would write it, and begins with the licence.
+# Every C file is as clang-format would write it, begins with the licence, and
+# has no line of more than 80 columns, which clang-format leaves in comments.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 . scripts/tally.sh
@@ -23,6 +24,9 @@ for file in $files; do
     formatted "$file"
     if [ "$(head -n 1 "$file")" != "$licence" ]; then
         fail "$file does not begin with the licence's line"
+    fi
+    if grep -q '.\{81\}' "$file"; then
+        fail "$file has a line of more than 80 columns"
     fi
 done
 tally_end

@@ -3,9 +3,9 @@
  * pipe: with room for as many messages as the others, and no more than the
  * 1 MiB that the system grants to everybody. A message of up to PIPE_BUF bytes
  * is written and read as one piece, so several producers and consumers may
- * share it. The pieces of larger ones could mix: there a lock keeps each side to
- * one at a time. unix-stream: a socket pair. unix-seqpacket: one that keeps the
- * borders of messages, each sent with one call.
+ * share it. The pieces of larger ones could mix: there a lock keeps each side
+ * to one at a time. unix-stream: a socket pair. unix-seqpacket: one that keeps
+ * the borders of messages, each sent with one call.
  */
 #include "message.h"
 

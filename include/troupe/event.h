@@ -78,16 +78,16 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_event_wait(troupe_event *event,
  * process that has not joined may set it too, it becomes readable every second.
  *
  * The descriptor belongs to the event and this member: each call gives the same
- * one, and a fork child asks for its own. troupe_event_fini() closes that of the
- * calling member; where another member has ended the event it is closed when
- * this one next makes a descriptor. Members of one network namespace can tell
- * each other. A process can have 500 descriptors of events and queues, of which
- * epoll takes 100 (a limit of the kernel), and poll all.
+ * one, and a fork child asks for its own. troupe_event_fini() closes that of
+ * the calling member; where another member has ended the event it is closed
+ * when this one next makes a descriptor. Members of one network namespace can
+ * tell each other. A process can have 500 descriptors of events and queues, of
+ * which epoll takes 100 (a limit of the kernel), and poll all.
  *
  * 0; -EINVAL (NULL, misaligned); -EMFILE, -ENFILE, -ENOMEM, -ENOTSUP: no
  * descriptor, memory or name for a socket; -ENOMEM, -EUSERS, -EMFILE: this
- * thread could not join the family. Waits for nobody but threads of this process
- * that are in the same function, and for memory. */
+ * thread could not join the family. Waits for nobody but threads of this
+ * process that are in the same function, and for memory. */
 TROUPE_API int troupe_event_fileno(troupe_event *event, int *ret_fd);
 
 TROUPE_END_DECLS

@@ -84,8 +84,9 @@ TROUPE_API TROUPE_MUST_CHECK void *troupe_calloc(size_t count, size_t size);
  * Changes the size of a block, moving it if need be, as realloc(3) does:
  * `block` NULL allocates, `size` 0 keeps a block that holds nothing. On
  * failure (NULL, errno as troupe_alloc, or EINVAL for what troupe_free would
- * refuse) the old block is untouched. A block of a scope stays in it. Killed inside: the old block is as it was,
- * or the caller held the new one and both are settled as free; its owner died.
+ * refuse) the old block is untouched. A block of a scope stays in it. Killed
+ * inside: the old block is as it was, or the caller held the new one and both
+ * are settled as free; its owner died.
  */
 TROUPE_API TROUPE_MUST_CHECK void *troupe_realloc(void *block, size_t size);
 
@@ -109,8 +110,8 @@ TROUPE_API TROUPE_MUST_CHECK char *troupe_strdup(const char *text);
  */
 TROUPE_API int troupe_free(void *block);
 
-/* Bytes usable in a live block that the caller may free, at least what was asked
- * for; 0 for anything else. Never blocks; thread-safe. */
+/* Bytes usable in a live block that the caller may free, at least what was
+ * asked for; 0 for anything else. Never blocks; thread-safe. */
 TROUPE_API size_t troupe_usable_size(const void *block);
 
 /* Whether `size` bytes from `address` on lie inside the family's heap. Never
@@ -128,11 +129,11 @@ typedef struct troupe_heap_info {
     uint32_t threads;    /* live threads that use the library */
 } troupe_heap_info;
 
-/* Fills in figures about the heap, each exact at some moment during the call; of
- * a struct with another size than this library's the fields that both know, the
- * rest with 0. 0; -EINVAL: NULL or no size at all; -ENOMEM, -EUSERS, -EMFILE,
- * -ENFILE, -ENOTSUP: this thread could not join the family. Boundedly waits for
- * the allocator's lock. Thread-safe; not for signal handlers. */
+/* Fills in figures about the heap, each exact at some moment during the call;
+ * of a struct with another size than this library's the fields that both know,
+ * the rest with 0. 0; -EINVAL: NULL or no size at all; -ENOMEM, -EUSERS,
+ * -EMFILE, -ENFILE, -ENOTSUP: this thread could not join the family. Boundedly
+ * waits for the allocator's lock. Thread-safe; not for signal handlers. */
 TROUPE_API int troupe_heap_info_get(troupe_heap_info *info);
 
 TROUPE_END_DECLS

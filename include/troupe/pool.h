@@ -69,8 +69,9 @@
  * creator decides what a Ctrl-C means, and have SIGTERM at its default.
  *
  * A worker that dies is replaced at once, as often as it happens. Where several
- * die in a row before they took a task, the next one is started later and later,
- * up to a second apart; after ten seconds of that the calls that wait say so.
+ * die in a row before they took a task, the next one is started later and
+ * later, up to a second apart; after ten seconds of that the calls that wait
+ * say so.
  *
  * Nothing here is a cancellation point: callbacks of the creator (sources,
  * progress) run with cancellation disabled. Nothing here may be called in a
@@ -148,10 +149,10 @@ TROUPE_API int troupe_pool_close(troupe_pool *pool);
 TROUPE_API int troupe_pool_terminate(troupe_pool *pool);
 
 /*
- * Waits until the workers have ended; after troupe_pool_close() or _terminate().
- * Work that a closed pool still has is done meanwhile: maps that other threads
- * wait for, and iterators, until another thread has taken their last result or
- * freed them.
+ * Waits until the workers have ended; after troupe_pool_close() or
+ * _terminate(). Work that a closed pool still has is done meanwhile: maps that
+ * other threads wait for, and iterators, until another thread has taken their
+ * last result or freed them.
  *
  *   0           they have
  *   -EBUSY      neither closed nor terminated
@@ -278,9 +279,9 @@ typedef struct troupe_map_options {
  *
  * Each worker takes a share of what is left, the smaller the less there is, and
  * takes over half of another's when it has none: long tasks among short ones
- * leave nobody idle. An empty task costs about 10 ns of a worker's time. Maps and
- * iterators that are in use at once share the workers, which go from one to the
- * next about every 10 ms.
+ * leave nobody idle. An empty task costs about 10 ns of a worker's time. Maps
+ * and iterators that are in use at once share the workers, which go from one to
+ * the next about every 10 ms.
  *
  * Python: map(), and starmap() with items that are structs.
  */

@@ -32,11 +32,11 @@
  * troupe_process_free() gives the copy back.
  *
  * Threads: any thread of the process may use any handle, several may join one
- * at a time. troupe_process_free() is for the last user of a handle, as free(3).
- * After fork in a process with threads the child goes on as POSIX says: with
- * the forking thread alone. Nothing here may be called in a signal handler
- * unless its comment says so. Nothing here is a cancellation point; in a
- * started child cancellation of its first thread is off until it turns it on,
+ * at a time. troupe_process_free() is for the last user of a handle, as
+ * free(3). After fork in a process with threads the child goes on as POSIX
+ * says: with the forking thread alone. Nothing here may be called in a signal
+ * handler unless its comment says so. Nothing here is a cancellation point; in
+ * a started child cancellation of its first thread is off until it turns it on,
  * because a request to cancel the thread that starts it would be its own too.
  *
  * Every call that returns a status may also return -ENOMEM, nothing having
@@ -213,10 +213,10 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_process_start(troupe_process *process);
  *   -ENOMEM, -EUSERS, -EMFILE, -ENFILE  this thread could not join the family
  *
  * With the handle of the parent it waits for the parent's end, also of one in a
- * pid namespace that cannot be seen from here (then within a second of it). Exact: a
- * grandchild that holds descriptors of the child does not delay it, signals
- * and other children do not disturb it. Several threads may wait. May be
- * called again after 0. Python: Process.join().
+ * pid namespace that cannot be seen from here (then within a second of it).
+ * Exact: a grandchild that holds descriptors of the child does not delay it,
+ * signals and other children do not disturb it. Several threads may wait. May
+ * be called again after 0. Python: Process.join().
  */
 TROUPE_API int troupe_process_join(troupe_process *process,
                                    troupe_deadline deadline);
@@ -277,8 +277,8 @@ TROUPE_API bool troupe_stop_requested(void);
  * Between these two every wait of the calling thread ends with -ECANCELED, with
  * nothing done, when this process has been asked to stop; at once or within
  * 50 ms. They nest. _begin: 0; -ENOMEM, -EUSERS, -EMFILE, -ENFILE: this thread
- * could not join the family, and the section has not begun. _end without _begin does
- * nothing. Never block. A forked child is in no section.
+ * could not join the family, and the section has not begun. _end without _begin
+ * does nothing. Never block. A forked child is in no section.
  */
 TROUPE_API TROUPE_MUST_CHECK int troupe_stoppable_begin(void);
 TROUPE_API void troupe_stoppable_end(void);
@@ -397,10 +397,11 @@ TROUPE_API void troupe_process_list_free(troupe_process **children);
  *   - handlers that the process itself gave to atexit(3) run; a started child
  *     does not run those of its parent;
  *   - finalizers of priority 0 and above run, the highest first;
- *   - if there are children: what the exiting thread still holds (locks, leases,
- *     reservations) and the process's declarations as a producer or consumer
- *     are given up as if it had died, so that no child waits for them in vain
- *     (TROUPE_OWNER_DIED). What its other threads hold is theirs until the
+ *   - if there are children: what the exiting thread still holds (locks,
+ *     leases, reservations) and the process's declarations as a producer or
+ *     consumer are given up as if it had died, so that no child waits for them
+ *     in vain (TROUPE_OWNER_DIED). What its other threads hold is theirs until
+ * the
  *     process has ended;
  *   - daemon children get SIGTERM, also those that another thread starts
  *     meanwhile, and all children are waited for, without limit, as in Python;

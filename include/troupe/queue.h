@@ -151,12 +151,12 @@ TROUPE_API void troupe_queue_free(troupe_queue *queue);
  * On failure nothing was put. Woken by room, by shutdown and close, and by the
  * last consumer's departure: at once, or within a second where the kernel
  * cannot tell of a death. TROUPE_NOW and a deadline that has passed may still
- * wait for members that are inside calls on the same queue, and were interrupted
- * there: up to 50 ms for each lock that a step of the call finds held, less than
- * half a second in all. A member that is stopped there for longer (SIGSTOP) makes
- * the queue look full, or empty, until the deadline. Without a deadline the call
- * waits until that one goes on or dies, or this member closes the queue, or is
- * asked to stop, in a stoppable section.
+ * wait for members that are inside calls on the same queue, and were
+ * interrupted there: up to 50 ms for each lock that a step of the call finds
+ * held, less than half a second in all. A member that is stopped there for
+ * longer (SIGSTOP) makes the queue look full, or empty, until the deadline.
+ * Without a deadline the call waits until that one goes on or dies, or this
+ * member closes the queue, or is asked to stop, in a stoppable section.
  */
 TROUPE_API TROUPE_MUST_CHECK int troupe_queue_put(troupe_queue *queue,
                                                   const void *data, size_t size,
@@ -281,10 +281,10 @@ TROUPE_API unsigned troupe_queue_attempts(troupe_queue *queue,
                                           const void *data);
 
 /* How many messages there are to get (where one has come back, those behind it
- * count that others lease or have taken); whether there is none; whether a message
- * of no bytes would find no room, by any of the queue's bounds. True at some
- * moment during the call. Cannot fail (0, true, false for what is no queue), do
- * not block; async-signal-safe. */
+ * count that others lease or have taken); whether there is none; whether a
+ * message of no bytes would find no room, by any of the queue's bounds. True at
+ * some moment during the call. Cannot fail (0, true, false for what is no
+ * queue), do not block; async-signal-safe. */
 TROUPE_API size_t troupe_queue_qsize(const troupe_queue *queue);
 TROUPE_API bool troupe_queue_empty(const troupe_queue *queue);
 TROUPE_API bool troupe_queue_full(const troupe_queue *queue);
@@ -296,10 +296,10 @@ TROUPE_API bool troupe_queue_full(const troupe_queue *queue);
  * its threads stay and are ended by release and cancel.
  *
  * 0, also when it was closed before; -ENOMEM: no memory to note it, nothing
- * happened; -ECANCELED: asked to stop, in a stoppable section, while a member was
- * stopped inside such a call, nothing happened. Waits for others inside close and
- * attach, and a start that declares: for no longer than they need there, but for
- * one that is stopped there (SIGSTOP) until it goes on or dies.
+ * happened; -ECANCELED: asked to stop, in a stoppable section, while a member
+ * was stopped inside such a call, nothing happened. Waits for others inside
+ * close and attach, and a start that declares: for no longer than they need
+ * there, but for one that is stopped there (SIGSTOP) until it goes on or dies.
  */
 TROUPE_API int troupe_queue_close(troupe_queue *queue);
 

@@ -23,8 +23,8 @@ TROUPE_BEGIN_DECLS
 typedef struct troupe_scope troupe_scope;
 
 /* Makes an empty scope owned by the calling process. 0, -EINVAL (NULL),
- * -ENOMEM, -EUSERS, -EMFILE, -ENFILE, -ENOTSUP (as troupe_alloc). Killed inside:
- * nothing is left. Thread-safe. */
+ * -ENOMEM, -EUSERS, -EMFILE, -ENFILE, -ENOTSUP (as troupe_alloc). Killed
+ * inside: nothing is left. Thread-safe. */
 TROUPE_API TROUPE_MUST_CHECK int troupe_scope_new(troupe_scope **ret_scope);
 
 /* Frees the scope and every block in it. NULL is fine. -EINVAL for what is no

@@ -13,9 +13,10 @@
 #include <stdint.h>
 
 /*
- * Allocates `size` bytes for an object of a kind (64-byte aligned), of which the
- * first `cleared` are zeroed, and fills in its header. The object is the caller
- * thread's until published: a death before that frees it. NULL: no memory.
+ * Allocates `size` bytes for an object of a kind (64-byte aligned), of which
+ * the first `cleared` are zeroed, and fills in its header. The object is the
+ * caller thread's until published: a death before that frees it. NULL: no
+ * memory.
  */
 void *troupe__object_new(struct troupe__thread *self, enum troupe__kind kind,
                          size_t size, size_t cleared, const char *name);
@@ -24,9 +25,9 @@ void *troupe__object_new(struct troupe__thread *self, enum troupe__kind kind,
  * family's. 0 or -ENOMEM (the object is freed then). */
 int troupe__object_publish(struct troupe__thread *self, void *address);
 
-/* Makes the object the calling thread's: from here on it dies with it. The first
- * half of freeing it, for kinds that hold something. May be repeated. False: it
- * is no object any more, or another thread frees it. */
+/* Makes the object the calling thread's: from here on it dies with it. The
+ * first half of freeing it, for kinds that hold something. May be repeated.
+ * False: it is no object any more, or another thread frees it. */
 bool troupe__object_claim(struct troupe__thread *self, void *object);
 
 /* Takes the object out of the directory and its magic away: who takes the
@@ -39,8 +40,8 @@ void troupe__object_detach(struct troupe__object *object);
 bool troupe__object_held(const void *block, enum troupe__kind kind);
 
 /* Takes the object out of the directory and frees it. For kinds that walkers
- * change, the caller holds the directory's lock, or has held it when it took the
- * object out. */
+ * change, the caller holds the directory's lock, or has held it when it took
+ * the object out. */
 void troupe__object_free(struct troupe__thread *self, void *address);
 
 /*

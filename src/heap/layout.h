@@ -110,8 +110,8 @@ struct troupe__slot {
     int32_t pid;
     int32_t tid;
     uint64_t moment; /* of the process's life; with pid its identity */
-    /* Tag of who sets the token's mark in the kernel's place; compare-and-swapped
-     * by anybody. */
+    /* Tag of who sets the token's mark in the kernel's place;
+     * compare-and-swapped by anybody. */
     uint64_t rescuer;
     uint64_t reserved_[3];
 
@@ -167,8 +167,8 @@ enum troupe__gate {
  * state: generation << 8 | enum troupe__member_state, changed by CAS:
  *     FREE -> STARTING      by the parent (or the process itself for the root)
  *     STARTING -> ALIVE     by the child, its first act in the family
- *     STARTING -> DEAD      by whoever sees parent and child gone: the child, if
- *                           it exists after all, loses the CAS above and exits
+ *     STARTING -> DEAD      by whoever sees parent and child gone: the child,
+ *                           if it exists after all, loses the CAS above
  *     ALIVE -> DEAD         by whoever has proved the process dead
  *     DEAD -> FREE          (generation + 1) when recovered
  */
@@ -229,8 +229,8 @@ struct troupe__obituary {
  *     head: bits 2..0 enum troupe__page_state, 31..3 by state, 63..32 length
  *
  * A free run, or one on its way from or to there, that may lack memory, because
- * it was given back to the system or never taken, is hollow (bit 8): nothing may
- * touch it before memory was taken for it.
+ * it was given back to the system or never taken, is hollow (bit 8): nothing
+ * may touch it before memory was taken for it.
  *
  * Everything else (links, footers, the words of pages inside a run) is derived
  * and rebuilt after a death under the page lock.

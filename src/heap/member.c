@@ -326,7 +326,8 @@ troupe__member_started(struct troupe__member_ref ref, int32_t pid)
         return;
     /* As long as nobody knows its number and its parent lives the record cannot
      * be taken for a dead one's. From the release on it can: the child is
-     * killed at its gate, the record made anew. So the gate has a generation. */
+     * killed at its gate, the record made anew. So the gate has a
+     * generation. */
     troupe__store_relaxed(&member->moment, troupe__task_moment());
     troupe__store_release(&member->pid, pid);
     if (!troupe__cas_seq_cst(&member->gate, &seen, open) &&
@@ -639,9 +640,9 @@ troupe__member_has_children(struct troupe__member_ref ref)
 
 /*
  * The caller has the right to the record, which is proved dead. Every step may
- * be repeated by the next one. 1: it is free; 0: not dead after all, or still to
- * be settled; -EAGAIN: likewise, for the directory's lock was not to be had. A
- * record that is to be settled stays DEAD, and so the next to look finds it.
+ * be repeated by the next one. 1: it is free; 0: not dead after all, or still
+ * to be settled; -EAGAIN: likewise, for the directory's lock was not to be had.
+ * A record that is to be settled stays DEAD, and so the next to look finds it.
  */
 static int
 record_recover(struct troupe__member *member, uint32_t number, uint64_t state)

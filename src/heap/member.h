@@ -44,8 +44,8 @@ void troupe__member_started(struct troupe__member_ref ref, int32_t pid);
 /*
  * The first act of a child, before it belongs to the family: waits until the
  * parent has called troupe__member_started(), so that a child never runs, let
- * alone ends, before its parent holds a descriptor for it. 0; -EPIPE: the parent
- * died before that.
+ * alone ends, before its parent holds a descriptor for it. 0; -EPIPE: the
+ * parent died before that.
  */
 int troupe__member_await(const struct troupe__birth *birth);
 

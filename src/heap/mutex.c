@@ -76,8 +76,8 @@ troupe__word_acquire(uint64_t *word, uint64_t tag, struct troupe__wait *wait,
     if (wait->bound == 0)
         return status; /* has not slept */
     /* The wake that a release meant for one sleeper may have been ours: pass it
-     * on. If somebody else was faster, and holds the lock without knowing of the
-     * sleepers, let it know. */
+     * on. If somebody else was faster, and holds the lock without knowing of
+     * the sleepers, let it know. */
     value = troupe__load_seq_cst(word);
     while (value != 0 && (value & TROUPE__WAITERS) == 0)
         if (troupe__cas_relaxed(word, &value, value | TROUPE__WAITERS))

@@ -10,8 +10,9 @@
  * of death (troupe__tag_dead) permits that.
  *
  * A killed thread leaves: before the CAS nothing, after it a word of a dead
- * holder; after the exchange and before the wake a free word whose sleepers find
- * out by their bound, or at once where they sleep on the dead thread's token.
+ * holder; after the exchange and before the wake a free word whose sleepers
+ * find out by their bound, or at once where they sleep on the dead thread's
+ * token.
  */
 #ifndef TROUPE_SRC_HEAP_MUTEX_H
 #define TROUPE_SRC_HEAP_MUTEX_H

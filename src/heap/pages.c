@@ -16,10 +16,10 @@
 /* Runs looked at in the bin where only some are long enough. */
 #define SEARCH_DEPTH 32u
 
-/* Memory goes back to the system when more is free than is in use, and more than
- * troupe__heap.pages.keep_pages. Asking how much there is takes a system call,
- * so it is done when so many pages have been freed; shorter runs than the second
- * are not worth giving back. */
+/* Memory goes back to the system when more is free than is in use, and more
+ * than troupe__heap.pages.keep_pages. Asking how much there is takes a system
+ * call, so it is done when so many pages have been freed; shorter runs than the
+ * second are not worth giving back. */
 #define TRIM_EVERY 4096u
 #define TRIM_RUN   256u
 
@@ -76,8 +76,8 @@ is_free(uint32_t page)
 static uint32_t
 sequence_end(const struct troupe__heap *heap)
 {
-    /* acquire: the pages were described before. Looked at without the lock, too,
-     * by who follows a link between slabs. */
+    /* acquire: the pages were described before. Looked at without the lock,
+     * too, by who follows a link between slabs. */
     uint32_t end = troupe__load_acquire(&heap->pages.pages_end);
 
     return end <= troupe__load_relaxed(&heap->pages.described_pages) &&
@@ -182,8 +182,8 @@ free_before(uint32_t page)
 }
 
 /* Free runs beside each other of which one is hollow and one is not stay two:
- * what has memory is to be found again, and hollow is the whole of a run. How much
- * such neighbours would make together is not known yet. */
+ * what has memory is to be found again, and hollow is the whole of a run. How
+ * much such neighbours would make together is not known yet. */
 static void
 seam_note(struct troupe__heap *heap)
 {
@@ -191,9 +191,9 @@ seam_note(struct troupe__heap *heap)
 }
 
 /* Makes [page, page + length), no run of which is in a bin, a free run, merged
- * with its free neighbours that are hollow if it is; returns its first page. Words
- * that end up inside a run are wiped, so that none inside an allocated run ever
- * looks like a head. */
+ * with its free neighbours that are hollow if it is; returns its first page.
+ * Words that end up inside a run are wiped, so that none inside an allocated
+ * run ever looks like a head. */
 static uint32_t
 run_release(struct troupe__heap *heap, uint32_t page, uint32_t length,
             bool hollow)
@@ -289,8 +289,8 @@ unlock(struct troupe__thread *self)
     troupe__mutex_release(self, &troupe__family.heap->pages.lock);
 }
 
-/* What the bins name as a free run of so many pages; after a wild store that may
- * be anything. */
+/* What the bins name as a free run of so many pages; after a wild store that
+ * may be anything. */
 static uint32_t
 bins_find(const struct troupe__heap *heap, uint32_t count)
 {
@@ -423,9 +423,9 @@ commit(struct troupe__heap *heap, uint32_t count, bool hollow)
     return status;
 }
 
-/* Lengthens the sequence so that free runs at its end have `count` pages at least.
- * What is longer than a step is added hollow: the memory for it may take the
- * system seconds, for which nobody else should wait. */
+/* Lengthens the sequence so that free runs at its end have `count` pages at
+ * least. What is longer than a step is added hollow: the memory for it may take
+ * the system seconds, for which nobody else should wait. */
 static int
 grow(struct troupe__heap *heap, uint32_t count)
 {
@@ -507,7 +507,8 @@ run_take(struct troupe__thread *self, struct troupe__heap *heap, uint32_t page,
     }
 }
 
-/* A free run of so many pages that has memory; TROUPE__NO_PAGE: none is found. */
+/* A free run of so many pages that has memory; TROUPE__NO_PAGE: none is
+ * found. */
 static uint32_t
 find_filled(const struct troupe__heap *heap, uint32_t count)
 {
@@ -597,8 +598,8 @@ is_too_much(const struct troupe__heap *heap)
            troupe__family_committed() / TROUPE__PAGE > used + keep;
 }
 
-/* A free run whose memory should go back: the one that was freed just now, or one
- * that is not hollow. */
+/* A free run whose memory should go back: the one that was freed just now, or
+ * one that is not hollow. */
 static uint32_t
 find_spare(const struct troupe__heap *heap, uint32_t freed)
 {
@@ -606,17 +607,17 @@ find_spare(const struct troupe__heap *heap, uint32_t freed)
 }
 
 /*
- * Gives memory back, run by run. While the system works no lock is held, and the
- * run is a block held by this thread, and hollow. Killed there, recovery frees
- * it as that, whether it was given back or not.
+ * Gives memory back, run by run. While the system works no lock is held, and
+ * the run is a block held by this thread, and hollow. Killed there, recovery
+ * frees it as that, whether it was given back or not.
  */
 static void
 trim(struct troupe__thread *self, uint32_t freed)
 {
     struct troupe__heap *heap = troupe__family.heap;
 
-    /* Under another lock it is put off to when that is free, or to whoever frees
-     * next. */
+    /* Under another lock it is put off to when that is free, or to whoever
+     * frees next. */
     if (self->locks != 0 ||
         troupe__load_relaxed(&heap->pages.released) < TRIM_EVERY)
         return;

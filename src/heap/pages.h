@@ -68,8 +68,9 @@ troupe__page_memory(uint32_t page)
 /* Page of an offset in the arena; TROUPE__NO_PAGE outside the sequence. */
 uint32_t troupe__page_of(uint64_t offset);
 
-/* The descriptor that a link (index + 1, not 0) names in a list of free runs or of
- * slabs; one that is nobody's when a wild store has made it name anything else. */
+/* The descriptor that a link (index + 1, not 0) names in a list of free runs or
+ * of slabs; one that is nobody's when a wild store has made it name anything
+ * else. */
 struct troupe__page *troupe__page_linked(uint32_t number,
                                          enum troupe__page_state state);
 
@@ -81,10 +82,10 @@ struct troupe__page *troupe__page_linked(uint32_t number,
 uint32_t troupe__pages_new(struct troupe__thread *self, uint32_t count);
 
 /* Gives back a run that the calling thread holds (owner word and run_page say
- * so); run_page names nothing afterwards. When that leaves far more free than is
- * in use, memory goes back to the system, which may take it a while: under a lock
- * of the library this is left to troupe__pages_trim(), to be called when the
- * lock is free. */
+ * so); run_page names nothing afterwards. When that leaves far more free than
+ * is in use, memory goes back to the system, which may take it a while: under a
+ * lock of the library this is left to troupe__pages_trim(), to be called when
+ * the lock is free. */
 void troupe__pages_free(struct troupe__thread *self, uint32_t page);
 void troupe__pages_trim(struct troupe__thread *self);
 

@@ -210,11 +210,11 @@ set_add(uint32_t *set, size_t places, uint32_t entry)
 }
 
 /*
- * Clears the entries of the list that do not count, and all but one of those for
- * the same block, which are left where a block was freed early and its memory
- * came back to the scope. Returns how many stay; all, when there is no memory to
- * find out. Killed inside: some blocks are named too often still, and each that
- * counts at least once.
+ * Clears the entries of the list that do not count, and all but one of those
+ * for the same block, which are left where a block was freed early and its
+ * memory came back to the scope. Returns how many stay; all, when there is no
+ * memory to find out. Killed inside: some blocks are named too often still, and
+ * each that counts at least once.
  */
 static size_t
 entries_sweep(struct troupe_scope *scope, uint32_t pages)

@@ -242,8 +242,8 @@ slab_give_back(struct troupe__thread *self, struct troupe__size_class *class,
 
     if (p->u.link.next == 0 && p->u.link.previous == 0)
         return;
-    /* Under the lock a word that is 0 stays so. What was counted may be wrong: a
-     * wild store. */
+    /* Under the lock a word that is 0 stays so. What was counted may be wrong:
+     * a wild store. */
     if (slab_count(page, size_class) != shape->blocks) {
         class_rebuild(self, class, size_class);
         return;
@@ -260,8 +260,8 @@ slab_give_back(struct troupe__thread *self, struct troupe__size_class *class,
     troupe__pages_free(self, page);
 }
 
-/* Whether a slab of the class begins at a page whose number was read from shared
- * memory. */
+/* Whether a slab of the class begins at a page whose number was read from
+ * shared memory. */
 static bool
 is_slab(uint32_t page, uint32_t size_class)
 {

@@ -85,8 +85,8 @@ token_init(struct troupe__slot *slot)
 
 /*
  * Whether the C library takes this thread for the one it is. In a child of a
- * raw clone it does not: it would put the parent's number into a token, and link
- * the token into a copy of the parent's list of robust mutexes, whose
+ * raw clone it does not: it would put the parent's number into a token, and
+ * link the token into a copy of the parent's list of robust mutexes, whose
  * neighbours are the parent's own. Found out by a mutex that stores its owner
  * and stands in no list.
  */
@@ -340,10 +340,10 @@ death_note(const struct troupe__slot *slot)
 /*
  * Ends the stay of a dead thread and settles what it left behind. The caller
  * holds the slot's token: it found EOWNERDEAD, or a stay that is not settled.
- * Every step may be repeated: a recoverer that dies here leaves the token marked
- * again, and the next one begins from the start; as it does when it could not
- * settle now (false), and frees the token with the stay announced but not
- * finished.
+ * Every step may be repeated: a recoverer that dies here leaves the token
+ * marked again, and the next one begins from the start; as it does when it
+ * could not settle now (false), and frees the token with the stay announced but
+ * not finished.
  */
 static bool
 stay_recover(struct troupe__slot *slot, uint32_t index)

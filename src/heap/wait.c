@@ -49,8 +49,8 @@ publish(struct troupe__wait *wait)
     show(slot, address, wait->since, wait->kind);
 }
 
-/* Adds the owner's token to what is slept on, so that its death wakes us. False:
- * it is dead, there is nothing to sleep for. */
+/* Adds the owner's token to what is slept on, so that its death wakes us.
+ * False: it is dead, there is nothing to sleep for. */
 static bool
 watch_owner(uint64_t owner, struct troupe__futex_target *target)
 {
@@ -69,10 +69,10 @@ watch_owner(uint64_t owner, struct troupe__futex_target *target)
 }
 
 /*
- * After a sleep: whoever was woken by a death tells the others that sleep on the
- * token, each for another lock perhaps. The kernel wakes one alone. Looked at is
- * the token, not what the call returned: it names one word of several that
- * changed.
+ * After a sleep: whoever was woken by a death tells the others that sleep on
+ * the token, each for another lock perhaps. The kernel wakes one alone. Looked
+ * at is the token, not what the call returned: it names one word of several
+ * that changed.
  */
 static void
 pass_on_deaths(const struct troupe__futex_target *targets, unsigned count)

@@ -71,9 +71,9 @@ troupe__wait_begin(struct troupe__wait *wait, struct troupe__thread *self,
  *     -ETIMEDOUT   the deadline has passed; nothing was slept
  *     -ECANCELED   asked to stop
  *
- * The first time it publishes in the thread's slot what is waited for. The bound
- * counts from there, not from each sleep: signals and wake-ups that come in
- * quick succession must not put off what is done when it has passed.
+ * The first time it publishes in the thread's slot what is waited for. The
+ * bound counts from there, not from each sleep: signals and wake-ups that come
+ * in quick succession must not put off what is done when it has passed.
  */
 int troupe__wait_sleep(struct troupe__wait *wait, const uint32_t *word,
                        uint32_t seen, uint64_t owner);

@@ -175,8 +175,8 @@ int troupe__queue_read(const troupe_queue *queue, uint64_t place, uint64_t tail,
 
 /*
  * Takes one of the queue's locks. As troupe__mutex_acquire(), whose holders are
- * done in a moment, unless one was stopped inside (SIGSTOP): so it looks now and
- * then whether the caller would rather not wait any longer. -ECANCELED,
+ * done in a moment, unless one was stopped inside (SIGSTOP): so it looks now
+ * and then whether the caller would rather not wait any longer. -ECANCELED,
  * -ESHUTDOWN.
  */
 int troupe__queue_lock(struct troupe__thread *self, troupe_queue *queue,
@@ -189,10 +189,10 @@ int troupe__queue_lock_slow(struct troupe__thread *self, troupe_queue *queue,
                             unsigned ends, uint64_t *ret_dead);
 
 /*
- * Begins an operation of a side by a thread that puts (gets): takes its lock, or
- * in a queue with a single producer (consumer) makes sure that this thread is
- * it. 0; 1: the caller must repair what *ret_dead (0: nobody in particular) left
- * behind; -EAGAIN, -ETIMEDOUT, and as troupe__queue_lock().
+ * Begins an operation of a side by a thread that puts (gets): takes its lock,
+ * or in a queue with a single producer (consumer) makes sure that this thread
+ * is it. 0; 1: the caller must repair what *ret_dead (0: nobody in particular)
+ * left behind; -EAGAIN, -ETIMEDOUT, and as troupe__queue_lock().
  */
 static TROUPE__INLINE int
 troupe__queue_enter(struct troupe__thread *self, troupe_queue *queue,
@@ -230,9 +230,9 @@ int troupe__queue_visit(struct troupe__thread *self, struct troupe__mutex *lock,
                         uint64_t *ret_dead);
 
 /*
- * Whether `cells` in one piece are free between a tail and a head, the ring being
- * empty or not; *ret_at is where they begin. False also when the places are none
- * of the ring's.
+ * Whether `cells` in one piece are free between a tail and a head, the ring
+ * being empty or not; *ret_at is where they begin. False also when the places
+ * are none of the ring's.
  */
 static TROUPE__INLINE bool
 troupe__queue_ring_fits(const troupe_queue *queue, uint64_t head, uint64_t tail,

@@ -3,8 +3,8 @@
  * Getting. While no message is leased a get is one store of the head. From the
  * first lease on until the head has caught up there is a window of records
  * behind the head, up to the limit, each of which may be leased, or DONE, or
- * has come back; before the cursor none is READY. There a get commits by making its record DONE, and
- * the head follows over those at the front.
+ * has come back; before the cursor none is READY. There a get commits by making
+ * its record DONE, and the head follows over those at the front.
  *
  * A payload in a block of its own goes to the consumer in this order:
  *
@@ -42,7 +42,8 @@ struct request {
 };
 
 /* Brings the side into order from head, tail and the records alone; the caller
- * holds it. Of the dead thread (0: any) it settles what it was about to take. */
+ * holds it. Of the dead thread (0: any) it settles what it was about to
+ * take. */
 static void repair(struct troupe__thread *self, troupe_queue *queue,
                    uint64_t dead);
 
@@ -170,8 +171,8 @@ see_tail(troupe_queue *queue)
 }
 
 /* Puts the cursor back to the head, and on to the first message that is there
- * to get, or comes back from the dead: those before it are not to be counted. The
- * caller holds the side. */
+ * to get, or comes back from the dead: those before it are not to be counted.
+ * The caller holds the side. */
 static void
 cursor_reset(troupe_queue *queue)
 {
@@ -591,7 +592,8 @@ leases_look(struct troupe__thread *self, troupe_queue *queue,
 }
 
 /* Whether to wait at the end of the stream for messages that others lease: they
- * may come back. Not who leases one itself: two such would wait for each other. */
+ * may come back. Not who leases one itself: two such would wait for each
+ * other. */
 static bool
 leases_hold(const struct troupe__thread *self, const struct outlook *outlook)
 {

@@ -73,8 +73,8 @@ struct troupe__payload {
     uint64_t reserved2_[4];
 };
 
-/* Bit of `tail`, over the position: in a queue with a single producer nothing is
- * put behind it any more. */
+/* Bit of `tail`, over the position: in a queue with a single producer nothing
+ * is put behind it any more. */
 #define TROUPE__QUEUE_END UINT64_C(0x80000000)
 
 #define TROUPE__PAYLOAD_MAGIC UINT32_C(0x70796c64)
@@ -121,7 +121,7 @@ struct troupe__queue_get {
 
 /* Bits of `flags`. */
 #define TROUPE__QUEUE_SHUTDOWN       1u
-#define TROUPE__QUEUE_CLOSED         2u /* some member has closed it: see parties */
+#define TROUPE__QUEUE_CLOSED         2u /* by some member: see parties */
 #define TROUPE__QUEUE_PRODUCERS_GONE 4u
 #define TROUPE__QUEUE_CONSUMERS_GONE 8u
 #define TROUPE__QUEUE_PRODUCERS_CAME 16u /* as many as declared */

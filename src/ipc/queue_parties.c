@@ -100,8 +100,8 @@ cells_next(struct walk *walk)
     return walk->table == NULL ? NULL : &walk->table->cells[walk->i++];
 }
 
-/* The lock; nothing needs repair when its holder has died. Without a deadline it
- * ends with the request to stop alone. */
+/* The lock; nothing needs repair when its holder has died. Without a deadline
+ * it ends with the request to stop alone. */
 static int
 lock(struct troupe__thread *self, troupe_queue *queue, troupe_deadline deadline)
 {
@@ -213,8 +213,9 @@ member_thread(struct troupe__member_ref member)
     return 0;
 }
 
-/* Who puts is to learn of the last consumer's end: whom it looks at. Comes after
- * what follows from that end, for whoever finds the old one here looks again. */
+/* Who puts is to learn of the last consumer's end: whom it looks at. Comes
+ * after what follows from that end, for whoever finds the old one here looks
+ * again. */
 static void
 consumer_set(troupe_queue *queue, uint64_t consumer)
 {
@@ -486,8 +487,8 @@ troupe__queue_undeclare(troupe_queue *queue, int side,
     before = troupe__load_relaxed(&queue->flags);
     cell = find(queue, cell_make(side_kind((unsigned)side), member));
     if (cell != NULL) {
-        /* It may have been the one that completed the number. Killed in between,
-         * the next look counts again. */
+        /* It may have been the one that completed the number. Killed in
+         * between, the next look counts again. */
         (void)troupe__fetch_and_seq_cst(&queue->flags,
                                         ~side_came((unsigned)side));
         troupe__store_release(cell, UINT64_C(0));

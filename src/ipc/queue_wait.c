@@ -128,8 +128,8 @@ bool
 troupe__queue_wait_end(struct troupe__queue_wait *wait)
 {
     /* In this order: recovery of a thread whose slot says that it waits leaves
-     * in its stead. Killed in between it stays counted, which costs wake-ups that
-     * find nobody. */
+     * in its stead. Killed in between it stays counted, which costs wake-ups
+     * that find nobody. */
     troupe__wait_end(&wait->wait);
     return troupe__eventword_leave(wait->event);
 }

@@ -20,7 +20,8 @@ bool troupe__bell_is(int fd, uint64_t name);
 /* A socket to ring from. */
 int troupe__bell_sender(void);
 
-/* Whether a descriptor is a socket to ring from, whosever. Async-signal-safe. */
+/* Whether a descriptor is a socket to ring from, whosever.
+ * Async-signal-safe. */
 bool troupe__bell_sends(int fd);
 
 /* Rings without waiting. 0, also when the bell has been rung often; -errno:

@@ -30,8 +30,8 @@ void troupe__child_undo(int32_t pid);
  */
 int troupe__child_reap(int pidfd, int *ret_code);
 
-/* The code of a child that somebody else reaped, from the kernel's memory; false
- * where it has none (before 6.15). */
+/* The code of a child that somebody else reaped, from the kernel's memory;
+ * false where it has none (before 6.15). */
 bool troupe__child_recall(int pidfd, int *ret_code);
 
 /* 0, or -errno; -ESRCH: it has ended. */
@@ -55,7 +55,8 @@ int troupe__life_arm(int read_end);
 /* Makes descriptor 0 /dev/null. */
 void troupe__child_null_stdin(void);
 
-/* Names the process in /proc/PID/comm, cut to 15 bytes. For its first thread. */
+/* Names the process in /proc/PID/comm, cut to 15 bytes. For its first
+ * thread. */
 void troupe__child_set_comm(const char *name);
 
 /* Threads of this process, 0 when it cannot be told. */

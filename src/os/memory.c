@@ -100,7 +100,8 @@ troupe__memory_file_limit(void)
     return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
 }
 
-/* Not the libc's, which is a cancellation point: memory is taken under locks. */
+/* Not the libc's, which is a cancellation point: memory is taken under
+ * locks. */
 static long
 allocate(int fd, int mode, uint64_t offset, uint64_t size)
 {

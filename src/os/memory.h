@@ -17,7 +17,8 @@ int troupe__memory_file(const char *name);
 /* Reserves `size` bytes of address space at `address` for the file, shared,
  * without touching the file: what lies beyond its end is not accessible until
  * the file grows. Never replaces a mapping. 0; -EEXIST: something is there;
- * -ENOMEM: RLIMIT_AS, RLIMIT_MEMLOCK after mlockall(), or no such address space;
+ * -ENOMEM: RLIMIT_AS, RLIMIT_MEMLOCK after mlockall(), or no such address
+ * space;
  * -EINVAL: a sanitizer refuses the range. */
 int troupe__memory_map(int fd, uint64_t address, uint64_t size, bool core_dump);
 

@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 /* How many processors are of use to this process: those it may run on, and no
- * more than the quota of its control groups (version 2) pays for, rounded up. At
- * least 1. */
+ * more than the quota of its control groups (version 2) pays for, rounded up.
+ * At least 1. */
 uint32_t troupe__processors(void);
 
 /* What the groups from this one ("/a/b") up pay for, the least of them; `tree`

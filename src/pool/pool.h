@@ -140,8 +140,8 @@ void troupe__crew_look(struct troupe__pool_control *control,
 
 /*
  * Kills the workers chosen for having a task of the job, waits for their deaths
- * and settles them; they do not count as lost. Nobody else gets a task of the job
- * any more, but the job still stands in the table. A worker that turns to
+ * and settles them; they do not count as lost. Nobody else gets a task of the
+ * job any more, but the job still stands in the table. A worker that turns to
  * another job meanwhile is spared: no other job minds. Lock held.
  */
 void troupe__crew_kill(struct troupe__pool_control *control,
@@ -154,8 +154,9 @@ void troupe__crew_kill(struct troupe__pool_control *control,
 bool troupe__crew_gone(const struct troupe__pool_control *control);
 
 /*
- * Waits until done() is true, looking after the crew meanwhile; done() is called
- * with the lock held. 0; -ETIMEDOUT; -ECANCELED; or why no worker can be had.
+ * Waits until done() is true, looking after the crew meanwhile; done() is
+ * called with the lock held. 0; -ETIMEDOUT; -ECANCELED; or why no worker can be
+ * had.
  */
 int troupe__crew_wait(struct troupe__pool_control *control,
                       struct troupe__thread *self, troupe_deadline deadline,

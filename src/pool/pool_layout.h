@@ -204,8 +204,8 @@ _Static_assert((TROUPE__SLOT_MASK & (TROUPE__TAG_SLOT | TROUPE__TAG_MARK)) == 0,
  * The value is committed by passing its block from the attempt's scope to the
  * slot: `block` and `value_size` are written before, by the worker that has the
  * slot, and are zeroed before each attempt. So a dead worker's value is there
- * if and only if the slot holds that block. A value that lies in the slot, or an
- * empty one, is committed by the state.
+ * if and only if the slot holds that block. A value that lies in the slot, or
+ * an empty one, is committed by the state.
  */
 struct troupe__task_slot {
     uint64_t state;

@@ -105,7 +105,8 @@ put_repr(struct text *t, const char *string)
     put_char(t, quote);
 }
 
-/* As CPython names them: of several names for a number the one it lists last. */
+/* As CPython names them: of several names for a number the one it lists
+ * last. */
 static const struct {
     int signo;
     const char *name;

@@ -117,9 +117,9 @@ int troupe__process_check(const struct troupe__processes *all,
                           const troupe_process *process);
 
 /*
- * Looks whether the started child has ended; if so, reaps it. Returns true then.
- * Lock held. The caller calls troupe__member_ended(process->member), without the
- * lock, if *ret_now: it was this call that found it.
+ * Looks whether the started child has ended; if so, reaps it. Returns true
+ * then. Lock held. The caller calls troupe__member_ended(process->member),
+ * without the lock, if *ret_now: it was this call that found it.
  */
 bool troupe__process_reap(struct troupe__processes *all,
                           troupe_process *process, bool *ret_now);
@@ -149,9 +149,10 @@ void troupe__process_hide_parent(void);
 /* Whether the handle is that of the calling process. Async-signal-safe. */
 bool troupe__process_is_current(const troupe_process *process);
 
-/* Starts it by fork; `birth` is what the child is to know. The handle is marked as starting, in the list, and nobody
- * else touches it. Returns in the parent only: 0, with pid, pidfd, life_write
- * and member filled in, or -errno with the error detail set. */
+/* Starts it by fork; `birth` is what the child is to know. The handle is marked
+ * as starting, in the list, and nobody else touches it. Returns in the parent
+ * only: 0, with pid, pidfd, life_write and member filled in, or -errno with the
+ * error detail set. */
 int troupe__process_fork(troupe_process *process,
                          const struct troupe__birth *birth);
 

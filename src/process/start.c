@@ -12,8 +12,8 @@
  *   4. the pidfd; if there is none to be had, the child is killed at the gate
  *   5. the gate is opened
  *
- * Killed in between the parent leaves a child that sees a closed gate and a dead
- * parent, and ends.
+ * Killed in between the parent leaves a child that sees a closed gate and a
+ * dead parent, and ends.
  */
 #include "children.h"
 #include "exit.h"

@@ -144,9 +144,9 @@ cell_clear(struct poller *cell, uint64_t member)
     (void)troupe__cas_seq_cst(&cell->member, &member, UINT64_C(0));
 }
 
-/* Whether a ring that ended so is all that this arming needs: the bell was rung,
- * or is gone with its member. One that lives and cannot be reached from here, or
- * not now, may be reached by the next one that changes the object. */
+/* Whether a ring that ended so is all that this arming needs: the bell was
+ * rung, or is gone with its member. One that lives and cannot be reached from
+ * here, or not now, may be reached by the next one that changes the object. */
 static bool
 ring_served(int status, const struct poller *cell)
 {
@@ -156,8 +156,8 @@ ring_served(int status, const struct poller *cell)
 }
 
 /* Async-signal-safe: leaves errno alone, and leaves the cells of the dead to
- * recovery and to who needs a cell. Such a cell is rung once at most, for ringing
- * disarms it. */
+ * recovery and to who needs a cell. Such a cell is rung once at most, for
+ * ringing disarms it. */
 void
 troupe__doorbell_ring(const uint64_t *home)
 {
@@ -174,10 +174,10 @@ troupe__doorbell_ring(const uint64_t *home)
                 continue;
             armed = troupe__load_seq_cst(&cell->armed);
             /* Only what has been rung is disarmed, and only the arming that it
-             * was rung for: who cannot ring, or is stopped or killed on the way,
-             * leaves it to the others, and the poller may have looked and armed
-             * anew meanwhile. Killed before the ring, with nobody else to come:
-             * the poller watches us. */
+             * was rung for: who cannot ring, or is stopped or killed on the
+             * way, leaves it to the others, and the poller may have looked and
+             * armed anew meanwhile. Killed before the ring, with nobody else to
+             * come: the poller watches us. */
             if (armed != 0 &&
                 ring_served(ring(troupe__load_acquire(&cell->name)), cell))
                 (void)troupe__cas_seq_cst(&cell->armed, &armed, 0u);

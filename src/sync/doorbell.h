@@ -40,8 +40,9 @@ troupe__doorbell_signal(const uint64_t *home)
 }
 
 /* The descriptor of this member for a home, made if need be. It begins
- * readable. `strangers`: processes that have not joined, and so are not watched,
- * may change the object. Those of objects that others have ended are closed. 0,
+ * readable. `strangers`: processes that have not joined, and so are not
+ * watched, may change the object. Those of objects that others have ended are
+ * closed. 0,
  * -EMFILE, -ENFILE, -ENOMEM, -ENOTSUP. */
 int troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
                             bool strangers, int *ret_fd);

@@ -7,11 +7,11 @@
  *     bit 2      it has been polled
  *     bits 63..3 how often it was set
  *
- * A set is one compare-and-swap that sets the bit, counts, and takes the sleepers'
- * bit; then all sleepers are woken. A waiter remembers the count and returns
- * when the bit is set or the count has moved, so a set that is cleared at once
- * is not missed. Killed between the swap and the wake: the sleepers look
- * again by their bound.
+ * A set is one compare-and-swap that sets the bit, counts, and takes the
+ * sleepers' bit; then all sleepers are woken. A waiter remembers the count and
+ * returns when the bit is set or the count has moved, so a set that is cleared
+ * at once is not missed. Killed between the swap and the wake: the sleepers
+ * look again by their bound.
  *
  * An event that nobody has polled is not touched any more behind the swap, not
  * even read: the waiter may have returned by then, and its memory may be gone.

@@ -12,13 +12,14 @@
  * word: bit 0 says that somebody may be asleep, the rest counts signals. The
  * signaller's fast path is one load of it.
  *
- * No wake-up is lost between the living (Dekker): the waiter sets bit 0 and then
- * looks, the signaller changes and then loads bit 0. Both pairs must be kept in
- * that order by sequential consistency. The signaller's change is often a plain
- * release store followed by the seq_cst exchange that frees a lock: then the
- * waiter loads that lock's word with seq_cst before it looks. Either its load
- * comes after the exchange in the single order, and it sees the change; or
- * before, and then its setting of bit 0 comes before the signaller's load.
+ * No wake-up is lost between the living (Dekker): the waiter sets bit 0 and
+ * then looks, the signaller changes and then loads bit 0. Both pairs must be
+ * kept in that order by sequential consistency. The signaller's change is often
+ * a plain release store followed by the seq_cst exchange that frees a lock:
+ * then the waiter loads that lock's word with seq_cst before it looks. Either
+ * its load comes after the exchange in the single order, and it sees the
+ * change; or before, and then its setting of bit 0 comes before the signaller's
+ * load.
  *
  * The dead: a waiter that dies leaves bit 0 set and itself counted in
  * `sleepers`, which costs wake-ups that find nobody; a signaller that dies

@@ -4,7 +4,8 @@
  * the mark that a holder's death leaves, and who that was:
  *
  *     field  written by                  a death leaves
- *     word_  acquire, release            a word whose holder is dead: taken over
+ *     word_  acquire, release            a word whose holder is dead: taken
+ *                                      over
  *     mark_  the holder; the taker-over  set before the taker-over returns; who
  *            of a dead holder            takes over from *it* sets it again
  *     dead_  the same                    a tag whose obituary tells who; a hint

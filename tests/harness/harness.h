@@ -43,8 +43,8 @@
 # define HARNESS_TSAN 1
 #endif
 
-/* For functions that a cancellation unwinds: AddressSanitizer does not see their
- * end, and takes what comes to lie there next for a fault. */
+/* For functions that a cancellation unwinds: AddressSanitizer does not see
+ * their end, and takes what comes to lie there next for a fault. */
 #define HARNESS_UNWOUND __attribute__((no_sanitize_address))
 
 /* A test with the default deadline of 30 seconds. */

@@ -82,7 +82,8 @@ child_exits_259(void *unused)
     exit(259);
 }
 
-/* Tells that it has begun, so that its first line is before those of the exit. */
+/* Tells that it has begun, so that its first line is before those of the
+ * exit. */
 static int
 daemon_pauses(void *fd)
 {

@@ -293,7 +293,8 @@ TEST(map_and_stream_say_when_memory_is_short)
     free(results);
 }
 
-/* A worker that is to be killed for one job, and is about to turn to another. */
+/* A worker that is to be killed for one job, and is about to turn to
+ * another. */
 
 struct crossing {
     uint32_t inside; /* tasks of the first job that have begun */

@@ -159,7 +159,8 @@ TEST(start_beyond_the_users_limit_of_processes)
     CHECK_EQ(wait_raw(pid), 0);
 }
 
-/* Without the kernel's memory of exit codes the child's own record has to do. */
+/* Without the kernel's memory of exit codes the child's own record has to
+ * do. */
 static void
 check_reaped_by_host(int (*target)(void *), void *arg, int code)
 {

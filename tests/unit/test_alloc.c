@@ -954,8 +954,8 @@ TEST(alloc_memory_is_kept_while_as_much_is_in_use)
     CHECK_LE(committed(), 2 * MIB);
 }
 
-/* Also of what was cut from memory that had gone back before; and free runs that
- * stay apart for that are one again when that much is asked for. */
+/* Also of what was cut from memory that had gone back before; and free runs
+ * that stay apart for that are one again when that much is asked for. */
 TEST_TIMEOUT(alloc_memory_beside_what_went_back_goes_back_too, 60)
 {
     void *parts[100];

@@ -327,8 +327,8 @@ struct trimming {
     uint32_t freed;
 };
 
-/* Frees 8 MiB, and gives them back; then takes them again, at last as one run that
- * has memory and one that has not. */
+/* Frees 8 MiB, and gives them back; then takes them again, at last as one run
+ * that has memory and one that has not. */
 static void
 trim_and_refill(void *argument)
 {
@@ -547,8 +547,8 @@ allocate_and_end(void *argument)
     return argument;
 }
 
-/* As by pthread_exit() in a signal handler: perhaps while the thread holds locks
- * of the allocator, which it then must not wait for at its end. */
+/* As by pthread_exit() in a signal handler: perhaps while the thread holds
+ * locks of the allocator, which it then must not wait for at its end. */
 TEST_TIMEOUT(alloc_thread_that_ends_anywhere_holds_up_nobody, 120)
 {
     uint64_t point = 0;

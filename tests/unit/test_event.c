@@ -258,7 +258,8 @@ set_and_clear_forever(void *argument)
     }
 }
 
-/* A setter that dies between the word and the wake costs a bound, never more. */
+/* A setter that dies between the word and the wake costs a bound, never
+ * more. */
 TEST_TIMEOUT(event_setters_killed_at_random, 60)
 {
     for (int round = 0; round < 60; round++) {

@@ -921,8 +921,8 @@ TEST(queue_forgets_a_member_whose_start_failed)
     troupe_queue_free(queue);
 }
 
-/* The last producer leaves while another one is declared whose start then fails.
- * Meanwhile others come to the table of parties. */
+/* The last producer leaves while another one is declared whose start then
+ * fails. Meanwhile others come to the table of parties. */
 TEST(queue_ends_with_a_start_that_failed)
 {
     struct shared *shared = shared_new();

@@ -154,8 +154,8 @@ take_over(void *argument)
     CHECK_EQ(waits, 0u);
 }
 
-/* With futex_waitv it is the death itself that wakes who waits: the bound, which
- * would do it also, never passes here. */
+/* With futex_waitv it is the death itself that wakes who waits: the bound,
+ * which would do it also, never passes here. */
 TEST(wait_death_of_the_owner_wakes)
 {
     struct shared *s = new_shared();

@@ -48,7 +48,8 @@ set_it(void)
                   troupe_error_name(status));
 }
 
-/* Sets only what is not set: a sleeper that was not woken must see by itself. */
+/* Sets only what is not set: a sleeper that was not woken must see by
+ * itself. */
 static void
 set_if_not_set(void)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Put: an item is there whole or not at all, and whoever waits for it learns of it. */
+/* Put: an item is there whole or not at all, and whoever waits for it learns of
+ * it. */
 #include "queue_common.h"
 
 #include <errno.h>
