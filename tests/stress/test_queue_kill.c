@@ -313,24 +313,24 @@ run_and_weigh(enum mode mode, bool large, const troupe_queue_options *options,
 
 TEST_TIMEOUT(queue_survives_kills_of_plain_users, 120)
 {
-    run_and_weigh(MODE_PLAIN, false, NULL, 300);
-    run_and_weigh(MODE_PLAIN, false, OPTIONS(.max_items = 2), 300);
+    run_and_weigh(MODE_PLAIN, false, NULL, 150);
+    run_and_weigh(MODE_PLAIN, false, OPTIONS(.max_items = 2), 150);
 }
 
 TEST_TIMEOUT(queue_survives_kills_with_large_messages, 120)
 {
-    run_and_weigh(MODE_PLAIN, true, OPTIONS(.max_bytes = 200000), 300);
+    run_and_weigh(MODE_PLAIN, true, OPTIONS(.max_bytes = 200000), 150);
 }
 
 TEST_TIMEOUT(queue_survives_kills_of_batch_users, 120)
 {
-    run_and_weigh(MODE_BATCH, false, OPTIONS(.max_bytes = 20000), 300);
-    run_and_weigh(MODE_BATCH, true, OPTIONS(.max_bytes = 200000), 200);
+    run_and_weigh(MODE_BATCH, false, OPTIONS(.max_bytes = 20000), 150);
+    run_and_weigh(MODE_BATCH, true, OPTIONS(.max_bytes = 200000), 100);
 }
 
 TEST_TIMEOUT(queue_survives_kills_of_lessees, 120)
 {
-    run_and_weigh(MODE_LEASE, false, NULL, 300);
-    run_and_weigh(MODE_LEASE, false, OPTIONS(.max_items = 3), 300);
-    run_and_weigh(MODE_LEASE, true, OPTIONS(.max_bytes = 200000), 300);
+    run_and_weigh(MODE_LEASE, false, NULL, 150);
+    run_and_weigh(MODE_LEASE, false, OPTIONS(.max_items = 3), 150);
+    run_and_weigh(MODE_LEASE, true, OPTIONS(.max_bytes = 200000), 150);
 }
