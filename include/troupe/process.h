@@ -401,8 +401,7 @@ TROUPE_API void troupe_process_list_free(troupe_process **children);
  *     leases, reservations) and the process's declarations as a producer or
  *     consumer are given up as if it had died, so that no child waits for them
  *     in vain (TROUPE_OWNER_DIED). What its other threads hold is theirs until
- * the
- *     process has ended;
+ *     the process has ended;
  *   - daemon children get SIGTERM, also those that another thread starts
  *     meanwhile, and all children are waited for, without limit, as in Python;
  *   - the other finalizers run;
