@@ -224,7 +224,7 @@ typedef struct troupe_map_options {
     int *statuses;
 
     /* If not NULL, is filled in, whatever the call returns, once there was
-     * something to run. */
+     * something to run; as troupe_pool_info_get() does it. */
     troupe_map_report *report;
 
     /* If not NULL, is called by the waiting thread: about ten times a second
@@ -483,9 +483,10 @@ typedef struct troupe_pool_info {
     uint64_t tasks_interrupted; /* attempts that a worker's death ended */
 } troupe_pool_info;
 
-/* Fills in figures, each of some moment during the call; deaths count when the
- * creator has noticed them. 0; -EINVAL: NULL, or a size that this library does
- * not know. For any member; never blocks. */
+/* Fills in figures, each of some moment during the call; of a struct with
+ * another size than this library's the fields that both know, the rest with 0.
+ * Deaths count when the creator has noticed them. 0; -EINVAL: NULL, or no size
+ * at all. For any member; never blocks. */
 TROUPE_API int troupe_pool_info_get(troupe_pool *pool, troupe_pool_info *info);
 
 /* One worker. */

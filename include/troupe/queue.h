@@ -361,8 +361,9 @@ typedef struct troupe_queue_info {
     char name[32];
 } troupe_queue_info;
 
-/* Figures about the queue, each exact at some moment during the call. 0;
- * -EINVAL: NULL or a size this library does not know. Waits for others inside
+/* Fills in figures about the queue, each exact at some moment during the call;
+ * of a struct with another size than this library's the fields that both know,
+ * the rest with 0. 0; -EINVAL: NULL or no size at all. Waits for others inside
  * calls on the queue, up to 50 ms for each of its locks; what it cannot count
  * then is a guess (bytes) or 0 (leased, producers, consumers). */
 TROUPE_API int troupe_queue_info_get(troupe_queue *queue,

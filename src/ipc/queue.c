@@ -534,49 +534,49 @@ count_leased(const troupe_queue *queue)
 int
 troupe_queue_info_get(troupe_queue *queue, troupe_queue_info *info)
 {
+    troupe_queue_info found = {.size = sizeof(found)};
     struct troupe__thread *self;
     uint64_t head;
     uint64_t tail;
     uint32_t flags;
     int status;
 
-    if (info == NULL || info->size != sizeof(*info))
+    if (!troupe__info_valid(info))
         return -EINVAL;
     status = troupe__queue_begin(queue, &self);
     if (status < 0)
         return status;
-    memset(info, 0, sizeof(*info));
-    info->size = sizeof(*info);
-    info->max_items = queue->bounded_items ? queue->max_items : 0;
-    info->max_bytes = queue->max_bytes;
-    info->small_bytes = queue->small_bytes;
-    memcpy(info->name, queue->object.name, sizeof(info->name) - 1);
+    found.max_items = queue->bounded_items ? queue->max_items : 0;
+    found.max_bytes = queue->max_bytes;
+    found.small_bytes = queue->small_bytes;
+    memcpy(found.name, queue->object.name, sizeof(found.name) - 1);
     if (troupe__queue_put_visit(self, queue, 0)) {
-        info->bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
+        found.bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
         troupe__mutex_release(self, &queue->put.lock);
     } else {
-        info->bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
+        found.bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
     }
     if (troupe__queue_get_visit(self, queue, 0)) {
-        info->leased = count_leased(queue);
+        found.leased = count_leased(queue);
         troupe__mutex_release(self, &queue->get.lock);
     }
     /* In this order each is at most what the next one says. */
-    info->puts = troupe__load_acquire(&queue->put.total);
+    found.puts = troupe__load_acquire(&queue->put.total);
     head = troupe__load_acquire(&queue->get.head);
     tail = troupe__load_acquire(&queue->put.tail);
-    info->items = troupe__place_between(head, tail);
-    info->puts += troupe__place_number(tail) - (uint32_t)info->puts;
-    info->gets = info->puts - info->items;
-    info->lost = troupe__load_relaxed(&queue->lost) >> 32;
-    info->redelivered = troupe__load_relaxed(&queue->redelivered);
-    info->producers =
+    found.items = troupe__place_between(head, tail);
+    found.puts += troupe__place_number(tail) - (uint32_t)found.puts;
+    found.gets = found.puts - found.items;
+    found.lost = troupe__load_relaxed(&queue->lost) >> 32;
+    found.redelivered = troupe__load_relaxed(&queue->redelivered);
+    found.producers =
         troupe__queue_parties_count(self, queue, TROUPE_QUEUE_PUT);
-    info->consumers =
+    found.consumers =
         troupe__queue_parties_count(self, queue, TROUPE_QUEUE_GET);
     flags = troupe__load_acquire(&queue->flags);
-    info->shut_down = (flags & TROUPE__QUEUE_SHUTDOWN) != 0;
-    info->producers_gone = (flags & TROUPE__QUEUE_PRODUCERS_GONE) != 0;
-    info->consumers_gone = (flags & TROUPE__QUEUE_CONSUMERS_GONE) != 0;
+    found.shut_down = (flags & TROUPE__QUEUE_SHUTDOWN) != 0;
+    found.producers_gone = (flags & TROUPE__QUEUE_PRODUCERS_GONE) != 0;
+    found.consumers_gone = (flags & TROUPE__QUEUE_CONSUMERS_GONE) != 0;
+    troupe__info_copy(info, &found, sizeof(found));
     return 0;
 }

@@ -53,7 +53,7 @@ request_check(const struct request *r)
     if (__builtin_mul_overflow(r->count, r->item_size, &bytes) ||
         __builtin_mul_overflow(r->count, r->result_size, &bytes))
         return troupe__detail(-EINVAL, "the sizes overflow");
-    if (r->o.report != NULL && r->o.report->size != sizeof(*r->o.report))
+    if (r->o.report != NULL && !troupe__info_valid(r->o.report))
         return troupe__detail(-EINVAL, "a report of size %zu",
                               r->o.report->size);
     if (r->o.context == NULL && r->o.context_size != 0)
@@ -557,6 +557,6 @@ troupe_pool_map(troupe_pool *pool, troupe_map_function *function,
     if (count != 0)
         status = run(control, self, &r, deadline, &report);
     if (r.o.report != NULL)
-        *r.o.report = report;
+        troupe__info_copy(r.o.report, &report, sizeof(report));
     return status;
 }

@@ -512,25 +512,25 @@ troupe__pool_context_check(const void *context, size_t context_size)
 int
 troupe_pool_info_get(troupe_pool *pool, troupe_pool_info *info)
 {
+    troupe_pool_info found = {.size = sizeof(found)};
     uint32_t i;
 
-    if (troupe__pool_check(pool) == NULL || info == NULL ||
-        info->size != sizeof(*info))
+    if (troupe__pool_check(pool) == NULL || !troupe__info_valid(info))
         return -EINVAL;
-    info->processes = pool->processes;
-    info->alive = troupe__load_relaxed(&pool->alive);
-    info->busy = 0;
-    info->workers_lost = troupe__load_relaxed(&pool->workers_lost);
-    info->tasks_ended = troupe__load_relaxed(&pool->tasks_ended);
-    info->tasks_interrupted = troupe__load_relaxed(&pool->tasks_interrupted);
+    found.processes = pool->processes;
+    found.alive = troupe__load_relaxed(&pool->alive);
+    found.workers_lost = troupe__load_relaxed(&pool->workers_lost);
+    found.tasks_ended = troupe__load_relaxed(&pool->tasks_ended);
+    found.tasks_interrupted = troupe__load_relaxed(&pool->tasks_interrupted);
     for (i = 0; i < pool->processes; i++) {
         const struct troupe__pool_worker *w = &pool->workers[i];
 
-        info->tasks_ended += troupe__load_relaxed(&w->ended);
+        found.tasks_ended += troupe__load_relaxed(&w->ended);
         if (troupe__load_acquire(&w->tag) != 0 &&
             troupe__load_relaxed(&w->busy) != 0)
-            info->busy++;
+            found.busy++;
     }
+    troupe__info_copy(info, &found, sizeof(found));
     return 0;
 }
 

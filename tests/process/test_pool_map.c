@@ -258,6 +258,33 @@ TEST(pool_has_as_many_workers_as_it_may_use_processors)
     CHECK_RC(troupe_pool_free(pool), 0);
 }
 
+TEST(pool_fills_in_what_an_older_program_has_room_for)
+{
+    troupe_pool *pool = pool_new(1);
+    troupe_pool_info info;
+    troupe_map_report report;
+    uint64_t results[3];
+
+    memset(&info, 0xee, sizeof(info));
+    info.size = offsetof(troupe_pool_info, alive);
+    CHECK_RC(troupe_pool_info_get(pool, &info), 0);
+    CHECK_EQ(info.processes, 1u);
+    CHECK_EQ(info.alive, 0xeeeeeeeeu);
+    memset(&report, 0xee, sizeof(report));
+    report.size = offsetof(troupe_map_report, errors);
+    CHECK_RC(troupe_pool_map(pool, mix, NULL, 3, 0, results, sizeof(uint64_t),
+                             MAP_OPTIONS(.report = &report), TROUPE_FOREVER),
+             0);
+    CHECK_EQ(report.values, 3u);
+    CHECK_EQ(report.errors, UINT64_C(0xeeeeeeeeeeeeeeee));
+    report.size = 7;
+    CHECK_RC(troupe_pool_map(pool, mix, NULL, 3, 0, results, sizeof(uint64_t),
+                             MAP_OPTIONS(.report = &report), TROUPE_FOREVER),
+             -EINVAL);
+    CHECK_EQ(report.values, 3u);
+    pool_finish(pool);
+}
+
 /* What workers are. */
 
 struct about {

@@ -1019,8 +1019,16 @@ TEST(queue_counts_what_went_through)
     CHECK_EQ(info.lost, 0);
     CHECK(!info.shut_down);
     CHECK_STR(info.name, "the name of a queue, rather lon");
-    info.size = 8;
+    /* One of an older program, which has no room for the rest. */
+    memset(&info, 0xee, sizeof(info));
+    info.size = offsetof(troupe_queue_info, small_bytes);
+    CHECK_RC(troupe_queue_info_get(queue, &info), 0);
+    CHECK_EQ(info.size, offsetof(troupe_queue_info, small_bytes));
+    CHECK_EQ(info.max_bytes, 10000);
+    CHECK_EQ(info.small_bytes, UINT64_C(0xeeeeeeeeeeeeeeee));
+    info.size = 7;
     CHECK_RC(troupe_queue_info_get(queue, &info), -EINVAL);
+    CHECK_EQ(info.max_bytes, 10000);
     troupe_queue_free(queue);
 }
 
