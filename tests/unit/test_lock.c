@@ -531,7 +531,7 @@ TEST_TIMEOUT(lock_survives_random_kills, 60)
 
     for (size_t i = 0; i < 5; i++)
         pids[i] = unit_fork(count_and_mend, s);
-    for (int kills = 0; kills < 300; kills++) {
+    for (int kills = 0; kills < 150; kills++) {
         size_t i = harness_random() % 5;
         uint64_t before = __atomic_load_n(&s->count, __ATOMIC_RELAXED);
 
