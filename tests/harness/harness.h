@@ -100,6 +100,12 @@ const char *harness_tmpdir(void);
 /* A number that depends on --seed and the test's name. Not thread-safe. */
 uint64_t harness_random(void);
 
+/* A storm of signals: SIGALRM to this process, every so many microseconds, with
+ * a handler that does nothing and without SA_RESTART; 0 ends it. Children have
+ * none. And how many have come to all processes of the test. */
+void harness_storm(unsigned period_us);
+uint64_t harness_storm_signals(void);
+
 /* The rest of this file is for the macros above. */
 
 struct harness_test {

@@ -5,10 +5,12 @@
  */
 #include "harness_internal.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 struct harness_record *harness_record;
@@ -335,6 +337,30 @@ const char *
 harness_tmpdir(void)
 {
     return harness_current_tmpdir;
+}
+
+static void
+storm_handler(int signo)
+{
+    (void)signo;
+    (void)__atomic_fetch_add(&harness_record->signals, 1, __ATOMIC_RELAXED);
+}
+
+void
+harness_storm(unsigned period_us)
+{
+    struct sigaction action = {.sa_handler = storm_handler};
+    struct itimerval often = {.it_interval = {0, period_us},
+                              .it_value = {0, period_us}};
+
+    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+}
+
+uint64_t
+harness_storm_signals(void)
+{
+    return __atomic_load_n(&harness_record->signals, __ATOMIC_RELAXED);
 }
 
 uint64_t

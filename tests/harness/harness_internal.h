@@ -29,6 +29,7 @@ enum harness_verdict {
 struct harness_record {
     int verdict;
     int finished;
+    uint64_t signals; /* see harness_storm() */
     char text[2048];
 };
 

@@ -64,6 +64,37 @@ TEST(map_gives_every_result_for_any_number_of_tasks_and_workers)
     }
 }
 
+static int
+wait_for_event(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    return troupe_event_wait(context, TROUPE_FOREVER);
+}
+
+TEST_TIMEOUT(map_goes_on_under_a_storm_of_signals, 60)
+{
+    troupe_event *never = SHARED(troupe_event);
+    troupe_deadline deadline;
+    troupe_pool *pool;
+
+    harness_storm(500);
+    pool = pool_new(2);
+    map_of(pool, 100000, false);
+    for (size_t i = 0; i < 200; i++)
+        map_of(pool, i % 7, true);
+    deadline = troupe_after(0.1);
+    CHECK_RC(troupe_pool_map(pool, wait_for_event, NULL, 3, 0, NULL, 0,
+                             MAP_OPTIONS(.context = never), deadline),
+             -ETIMEDOUT);
+    CHECK_GE(troupe_clock(), deadline);
+    map_of(pool, 10, false);
+    pool_finish(pool);
+    harness_storm(0);
+    CHECK_GT(harness_storm_signals(), 100u);
+    CHECK_RC(troupe_free(never), 0);
+}
+
 TEST(map_many_times_in_a_row)
 {
     troupe_pool *pool = pool_new(2);

@@ -127,6 +127,15 @@ TEST(stream_gives_every_result_once_whatever_the_window)
     run_doubles(2, 10, 1);
 }
 
+TEST_TIMEOUT(stream_goes_on_under_a_storm_of_signals, 60)
+{
+    harness_storm(500);
+    run_doubles(2, 10, 3000);
+    run_doubles(3, 1, 300);
+    harness_storm(0);
+    CHECK_GT(harness_storm_signals(), 0u);
+}
+
 /* Items and values of many sizes. */
 
 static size_t

@@ -136,6 +136,27 @@ TEST(process_join_with_a_deadline)
     CHECK_RC(troupe_free(go), 0);
 }
 
+TEST(process_waits_on_under_a_storm_of_signals)
+{
+    troupe_event *go = SHARED(troupe_event);
+    troupe_deadline deadline;
+    troupe_process *p;
+
+    harness_storm(500);
+    p = process_start(child_waits, go);
+    deadline = troupe_after(0.1);
+    CHECK_RC(troupe_process_join(p, deadline), -ETIMEDOUT);
+    CHECK_GE(troupe_clock(), deadline);
+    CHECK_RC(troupe_event_set(go), 0);
+    CHECK_EQ(process_finish(p), 0);
+    p = process_start(child_sleeps, NULL);
+    CHECK_RC(troupe_process_terminate(p), 0);
+    CHECK_EQ(process_finish(p), -SIGTERM);
+    harness_storm(0);
+    CHECK_GT(harness_storm_signals(), 100u);
+    CHECK_RC(troupe_free(go), 0);
+}
+
 TEST(process_states_and_sentinel)
 {
     troupe_event *go = SHARED(troupe_event);

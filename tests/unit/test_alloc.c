@@ -9,8 +9,6 @@
 #include "heap/pages.h"
 #include "heap/slab.h"
 
-#include <sys/time.h>
-
 #define MIB ((size_t)1 << 20)
 
 static void
@@ -685,23 +683,13 @@ TEST(alloc_free_neighbours_are_merged)
     }
 }
 
-static void
-interrupted(int signo)
-{
-    (void)signo;
-}
-
 TEST_TIMEOUT(alloc_large_blocks_under_a_storm_of_signals, 60)
 {
-    struct sigaction action = {.sa_handler = interrupted};
-    struct itimerval often = {.it_interval = {0, 300}, .it_value = {0, 300}};
-    struct itimerval never = {.it_value = {0, 0}};
     unsigned char *block;
 
-    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
-    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+    harness_storm(300);
     block = troupe_alloc(192 * MIB);
-    CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+    harness_storm(0);
     CHECK(block != NULL);
     for (size_t i = 0; i < 192 * MIB; i += 4096)
         block[i] = 1;

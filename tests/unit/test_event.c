@@ -409,26 +409,16 @@ TEST(event_in_private_memory_serves_threads)
         CHECK_EQ(pthread_join(threads[i], NULL), 0);
 }
 
-static void
-interrupted(int signo)
-{
-    (void)signo;
-}
-
 TEST(event_waits_on_under_a_storm_of_signals)
 {
     struct shared *s = new_shared();
-    struct sigaction action = {.sa_handler = interrupted};
-    struct itimerval often = {.it_interval = {0, 500}, .it_value = {0, 500}};
     troupe_deadline deadline;
 
-    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
-    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+    harness_storm(500);
     deadline = troupe_after(0.2);
     CHECK_RC(troupe_event_wait(&s->event, deadline), -ETIMEDOUT);
     CHECK_GE(troupe_clock(), deadline);
-    often.it_value.tv_usec = 0;
-    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+    harness_storm(0);
 }
 
 enum { LOOK, SET_IT };

@@ -5,8 +5,6 @@
 
 #include "heap/member.h"
 
-#include <sys/time.h>
-
 struct shared {
     troupe_lock lock;
     uint32_t flags[8];
@@ -549,25 +547,9 @@ TEST_TIMEOUT(lock_survives_random_kills, 60)
 }
 
 static void
-interrupted(int signo)
-{
-    (void)signo;
-}
-
-static void
-signal_storm(void)
-{
-    struct sigaction action = {.sa_handler = interrupted};
-    struct itimerval often = {.it_interval = {0, 500}, .it_value = {0, 500}};
-
-    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
-    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
-}
-
-static void
 wait_in_a_storm(void *argument)
 {
-    signal_storm();
+    harness_storm(500);
     wait_for_it(argument);
 }
 
@@ -581,13 +563,11 @@ TEST(lock_waits_on_under_a_storm_of_signals)
     unit_await(&s->flags[0], 1);
     waiter = unit_fork(wait_in_a_storm, s);
     unit_await(&s->flags[1], 1);
-    signal_storm();
+    harness_storm(500);
     deadline = troupe_after(0.3);
     CHECK_RC(troupe_lock_acquire(&s->lock, deadline), -ETIMEDOUT);
     CHECK_GE(troupe_clock(), deadline);
-    CHECK_EQ(
-        setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {0, 0}}, NULL),
-        0);
+    harness_storm(0);
     unit_kill(holder);
     unit_join(waiter);
 }

@@ -14,7 +14,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -991,33 +990,12 @@ TEST(queue_closed_by_a_parent_is_open_in_the_child)
     troupe_queue_free(queue);
 }
 
-static uint64_t *interruptions;
-
 static void
-interrupted(int signo)
+await_signals(uint64_t more)
 {
-    (void)signo;
-    (void)__atomic_fetch_add(interruptions, 1, __ATOMIC_RELAXED);
-}
+    uint64_t until = harness_storm_signals() + more;
 
-/* A signal every 200 us from here on, or no more. */
-static void
-storm(bool on)
-{
-    struct sigaction action = {.sa_handler = interrupted};
-    struct itimerval often = {.it_interval = {0, on ? 200 : 0},
-                              .it_value = {0, on ? 200 : 0}};
-
-    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
-    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
-}
-
-static void
-await_interruptions(uint64_t more)
-{
-    uint64_t until = __atomic_load_n(interruptions, __ATOMIC_RELAXED) + more;
-
-    while (__atomic_load_n(interruptions, __ATOMIC_RELAXED) < until)
+    while (harness_storm_signals() < until)
         (void)usleep(100);
 }
 
@@ -1065,30 +1043,28 @@ TEST_TIMEOUT(queue_waits_on_under_a_storm_of_signals, 60)
     pid_t pids[2];
     unsigned i;
 
-    interruptions = troupe_calloc(1, sizeof(*interruptions));
-    CHECK(interruptions != NULL);
     put_number(full, 0);
     for (i = 0; i < 2; i++) {
         pids[i] = fork();
         if (pids[i] == 0) {
-            storm(true);
+            harness_storm(200);
             if (i == 0)
                 CHECK_EQ(get_number(empty), 5);
             else
                 put_number(full, 6);
-            storm(false);
+            harness_storm(0);
             _exit(0);
         }
     }
     await_waiter(empty, TROUPE__KIND_QUEUE_ITEMS);
     await_waiter(full, TROUPE__KIND_QUEUE_ROOM);
-    await_interruptions(200);
+    await_signals(200);
     put_number(empty, 5);
     CHECK_EQ(get_number(full), 0);
     CHECK_EQ(get_number(full), 6);
     for (i = 0; i < 2; i++)
         reap(pids[i], 0);
-    storm(true);
+    harness_storm(200);
     deadline = troupe_after(0.1);
     CHECK_RC(troupe_queue_get(empty, &byte, &size, deadline), -ETIMEDOUT);
     CHECK_GE(troupe_clock(), deadline);
@@ -1097,24 +1073,23 @@ TEST_TIMEOUT(queue_waits_on_under_a_storm_of_signals, 60)
     CHECK_RC(troupe_queue_put(full, "x", 1, deadline), -ETIMEDOUT);
     CHECK_GE(troupe_clock(), deadline);
     CHECK_EQ(get_number(full), 0);
-    storm(false);
+    harness_storm(0);
     /* Both sides at once, with room for one message. */
     pids[0] = fork();
     if (pids[0] == 0) {
-        storm(true);
+        harness_storm(200);
         storm_get(full, 300);
-        storm(false);
+        harness_storm(0);
         _exit(0);
     }
-    storm(true);
+    harness_storm(200);
     storm_put(full, 300);
-    storm(false);
+    harness_storm(0);
     reap(pids[0], 0);
     CHECK_EQ(info_of(full).items, 0);
     CHECK_EQ(info_of(full).lost, 0);
     troupe_queue_free(empty);
     troupe_queue_free(full);
-    CHECK_RC(troupe_free(interruptions), 0);
 }
 
 TEST(queue_waits_end_when_asked_to_stop)

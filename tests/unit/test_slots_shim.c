@@ -13,8 +13,6 @@
 #include "heap/slab.h"
 #include "os/fault.h"
 
-#include <sys/time.h>
-
 struct shared {
     troupe_lock lock;
     troupe_event event;
@@ -139,25 +137,15 @@ TEST(lost_mark_of_a_zombie_does_not_hold_up_anybody)
     check_slot_is_free(s);
 }
 
-static void
-interrupted(int signo)
-{
-    (void)signo;
-}
-
 /* No sleep of the waiter lasts until its bound. */
 TEST(lost_mark_is_made_up_for_under_a_storm_of_signals)
 {
     struct shared *s = new_shared();
-    struct sigaction action = {.sa_handler = interrupted};
-    struct itimerval often = {.it_interval = {0, 500}, .it_value = {0, 500}};
-    struct itimerval never = {.it_value = {0, 0}};
 
     (void)lost_member(s, true);
-    CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
-    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+    harness_storm(500);
     CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_FOREVER), TROUPE_OWNER_DIED);
-    CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+    harness_storm(0);
     check_slot_is_free(s);
 }
 
