@@ -244,8 +244,7 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
     if (totals.replaced != 0)
         printf("points replaced by others, as the run took another way: %lu\n",
                totals.replaced);
-    /* Where peers live on, a few are of no account; many would be another
-     * campaign. */
+    /* Each scenario has kept to its own bounds; these are for the whole. */
     if (totals.replaced > 2 + totals.points / 50 ||
         totals.missed > 1 + totals.points / 500)
         totals.errors++;

@@ -274,11 +274,14 @@ go_to(const struct plan *plan, struct tracee *tracee,
     /* With peers that live, runs differ: the n-th change of this one is as
      * good a point, and so is the end of an operation that made fewer. */
     *completed = own.complete;
+    if (own.overflow)
+        crash_fail(CRASH_HANG, "the operation never returned, in %d steps",
+                   MAX_POINTS);
     last = &own.points[own.count - 1];
     if (last->pc != point->pc || last->hit != point->hit ||
         last->naps != point->naps || last->kind != point->kind)
         atomic_store(&control->replaced, 1);
-    return own.arrived || own.complete;
+    return own.arrived || own.complete || own.overflow;
 }
 
 static void

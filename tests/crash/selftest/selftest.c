@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static void
 setup_empty(void)
@@ -333,6 +335,53 @@ static const struct crash_scenario *const scenarios[] = {
 
 enum { SCENARIOS = sizeof(scenarios) / sizeof(scenarios[0]) };
 
+/* ---- a victim that goes its way once, and never again ---- */
+
+static _Atomic unsigned *visits;
+
+static void
+setup_wayward(void)
+{
+    atomic_fetch_add(visits, 1);
+    setup_empty();
+}
+
+static void
+victim_spins(void)
+{
+    while (atomic_load(visits) > 1) {
+    }
+    put_recorded(10, false);
+}
+
+static void
+victim_stays_asleep(void)
+{
+    while (atomic_load(visits) > 1)
+        pause();
+    put_recorded(10, false);
+}
+
+static const struct crash_scenario spins_later = {
+    .operation = "toy_put",
+    .state = "comes to no end but for the first time",
+    .covers = put_covers,
+    .setup = setup_wayward,
+    .prepare = enter,
+    .victim = victim_spins,
+    .check = check_put,
+};
+
+static const struct crash_scenario sleeps_later = {
+    .operation = "toy_put",
+    .state = "sleeps for good but for the first time",
+    .covers = put_covers,
+    .setup = setup_wayward,
+    .prepare = enter,
+    .victim = victim_stays_asleep,
+    .check = check_put,
+};
+
 /* ---- functions that claim to write nothing ---- */
 
 static void
@@ -451,6 +500,40 @@ run_exempt(void)
     return 0;
 }
 
+static void
+run_wayward(const struct crash_scenario *scenario, long only_point,
+            struct crash_totals *totals)
+{
+    struct crash_options options = defaults();
+
+    options.only_point = only_point;
+    options.stop_at_first = true;
+    options.quiet = true;
+    options.deadline = 5;
+    atomic_store(visits, 0);
+    crash_run(&options, &scenario, 1, totals);
+}
+
+static int
+run_unreachable(void)
+{
+    struct crash_totals spun = {0}, slept = {0};
+    int bad = 0;
+
+    visits = mmap(NULL, sizeof(*visits), PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (visits == MAP_FAILED)
+        return 1;
+    run_wayward(&spins_later, -1, &spun);
+    /* A point behind the place where it goes astray. */
+    run_wayward(&sleeps_later, 60, &slept);
+    bad |= spun.found[CRASH_HANG] == 0 || spun.missed != 0;
+    bad |= slept.errors == 0 || slept.missed != 1;
+    printf("a victim that comes to its point no more: %s\n",
+           bad ? "FAILED, not found" : "found");
+    return bad;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -463,6 +546,7 @@ main(int argc, char **argv)
         return crash_main(argc, argv, scenarios, SCENARIOS, honest, 1);
     bad |= run_sound(false, 0);
     bad |= run_exempt();
+    bad |= run_unreachable();
     for (i = 0; i < sizeof(expectations) / sizeof(expectations[0]); i++)
         bad |= run_bug(&expectations[i]);
     return bad;
