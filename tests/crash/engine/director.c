@@ -42,7 +42,7 @@ struct board {
     _Atomic unsigned long scenarios;
 };
 
-/* What control->missed says when the deadline came before the victim's point. */
+/* What control->missed says when the deadline came before the point. */
 enum { MISSED_WITHOUT_END = 2 };
 
 enum { MAX_REPORTS = 6, TRIES = 6, MAX_PATHS = 4096, THIN = 8 };
@@ -112,9 +112,11 @@ sweep(pid_t stage)
     }
 }
 
-/* Was a victim still being driven to its point, with breakpoints? On a busy
+/*
+ * Was a victim still being driven to its point, with breakpoints?  On a busy
  * machine it may have taken another way, on which it never comes there; so this
- * is a point missed, and the next try steps.  Who comes to no end then hangs. */
+ * is a point missed, and the next try steps.  Who comes to no end then hangs.
+ */
 static bool
 on_the_way(const struct plan *plan)
 {
