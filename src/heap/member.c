@@ -125,6 +125,21 @@ record_name(struct troupe__member *member, const char *name)
     memcpy(member->name, name, length);
 }
 
+/* The first byte goes first and comes last: in between, the record has no name.
+ * What counts is the order in which a death leaves the stores. */
+void
+troupe__member_rename(struct troupe__member *here, const char *name)
+{
+    troupe__store_relaxed(&here->name[0], '\0');
+    troupe__fence_crash();
+    if (name[0] == '\0')
+        return;
+    memset(here->name + 1, 0, sizeof(here->name) - 1);
+    memcpy(here->name + 1, name + 1, strnlen(name + 1, sizeof(here->name) - 2));
+    troupe__fence_crash();
+    troupe__store_relaxed(&here->name[0], name[0]);
+}
+
 /* Claims a free record and clears it. */
 static int
 record_new(uint64_t tag, uint32_t *ret_index)

@@ -70,6 +70,10 @@ uint32_t troupe__member_exit_record(struct troupe__member_ref ref);
 /* The calling process's record, NULL when it has none. Async-signal-safe. */
 struct troupe__member *troupe__member_here(void);
 
+/* Names the calling process's record, from one thread at a time. Whoever dies
+ * in here has its old name, its new one or none, never a part of each. */
+void troupe__member_rename(struct troupe__member *here, const char *name);
+
 /* The calling process's record, joining if need be; NULL: *ret_error. */
 struct troupe__member *troupe__member_self(int *ret_error);
 

@@ -427,7 +427,7 @@ troupe_process_set_name(troupe_process *p, const char *name)
     status = troupe__process_rename(p, name);
     here = troupe__member_here();
     if (status == 0 && here != NULL && troupe__process_is_current(p))
-        (void)snprintf(here->name, sizeof(here->name), "%s", name);
+        troupe__member_rename(here, name);
     troupe__processes_unlock();
     return status;
 }

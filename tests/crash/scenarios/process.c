@@ -6,6 +6,7 @@
  */
 #include "common.h"
 
+#include <troupe/lock.h>
 #include <troupe/log.h>
 #include <troupe/process.h>
 #include <troupe/queue.h>
@@ -454,21 +455,66 @@ SCENARIO(exit_daemon) = {
 
 /* ---- the process itself ---- */
 
+/* The name of a process is what the obituary of a lock says of the dead. */
+static troupe_lock *held;
+
+static const char name_before[] = "a name to be read";
+static const char name_after[] = "another of as many";
+
+static void
+setup_lock(void)
+{
+    limited_heap();
+    held = family_memory(sizeof(*held));
+    counted_heap();
+}
+
+static void
+set_name(const char *name)
+{
+    int status = troupe_process_set_name(troupe_process_current(), name);
+
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+static void
+prepare_named(void)
+{
+    join_family();
+    set_name(name_before);
+    CRASH_REQUIRE(troupe_lock_acquire(held, TROUPE_NOW) == 0, CRASH_CORRUPTION,
+                  "a free lock");
+}
+
 static void
 victim_set_name(void)
 {
-    atomic_store(
-        crash_word(WORD_STATUS),
-        troupe_process_set_name(troupe_process_current(), "another name"));
+    set_name(name_after);
+}
+
+/* All of one name, or of neither. */
+static void
+survivor_reads_name(void)
+{
+    troupe_obituary dead;
+
+    CRASH_REQUIRE(troupe_lock_acquire(held, PATIENCE) == TROUPE_OWNER_DIED &&
+                      troupe_lock_obituary(held, &dead) == 0,
+                  CRASH_CORRUPTION, "no obituary");
+    if (strcmp(dead.name, name_after) != 0 &&
+        (crash_completed() ||
+         (strcmp(dead.name, name_before) != 0 && dead.name[0] != '\0')))
+        crash_fail(CRASH_CORRUPTION, "the dead one is called '%.31s'",
+                   dead.name);
 }
 
 SCENARIO(set_name_current) = {
     .function = {FUNCTION(troupe_process_set_name)},
-    .state = "of the caller itself",
-    .setup = setup,
-    .prepare = join_family,
+    .state = "of the caller itself, which holds a lock",
+    .setup = setup_lock,
+    .prepare = prepare_named,
     .victim = victim_set_name,
-    .survivors = {survive, NULL},
+    .survivors = {survivor_reads_name, survive},
     .check = check_status,
 };
 
