@@ -20,7 +20,13 @@ enum { ITEMS = 6 };
 static troupe_pool *pool;
 static troupe_imap *stream;
 
-enum { WORD_STATUS, WORD_STEPPED, GATE_IN_TASK = 5, GATE_LEAVE_TASK };
+enum {
+    WORD_STATUS,
+    WORD_STEPPED,
+    GATE_IN_TASK = 5,
+    GATE_LEAVE_TASK,
+    GATE_BOTH_READY
+};
 
 static void setup(void);
 
@@ -605,6 +611,91 @@ SCENARIO(pool_commit) = {
     .adopt = adopt_committing,
     .blocks = true,
     .check = check_committed,
+};
+
+/* ---- the worker from one task of a stream to the end of the next ---- */
+
+enum { PAIR = 2 };
+
+static const unsigned char pair_values[PAIR] = {0xb1, 0xb2};
+
+static int
+two_items(void *arg, troupe_item *ret_item)
+{
+    int *count = arg;
+
+    if (*count == PAIR)
+        return TROUPE_END;
+    ret_item->data = &pair_values[*count];
+    ret_item->size = 1;
+    (*count)++;
+    return 0;
+}
+
+/*
+ * Steps from the first task to the sleep, through the claim of the second.
+ * The worker that takes the dead one's place is not stepped.  Each waits until
+ * both items are ready, so that there is a second one to claim.
+ */
+static int
+task_of_two(troupe_task *task, void *context)
+{
+    (void)context;
+    if (atomic_exchange(crash_word(WORD_STEPPED), 1) == 0) {
+        crash_gate_wait(GATE_BOTH_READY);
+        crash_step_begin();
+    }
+    return troupe_task_return(task, troupe_task_item(task),
+                              troupe_task_size(task));
+}
+
+static int
+adopt_of_two(void)
+{
+    pid_t pid = adopt_with(task_of_two, two_items);
+
+    crash_gate_open(GATE_BOTH_READY);
+    return pid;
+}
+
+/* Each of the two is told once, its value or its loss, and at most one is lost:
+ * the other one was not begun, or had ended. */
+static void
+check_of_two(void)
+{
+    unsigned told[PAIR] = {0}, lost = 0, i;
+
+    for (i = 0; i < PAIR; i++) {
+        troupe_result result;
+        int status = troupe_imap_next(stream, &result, PATIENCE);
+
+        CRASH_REQUIRE(status == 0,
+                      status == TROUPE_END ? CRASH_LOSS : CRASH_CORRUPTION,
+                      "next: %s", troupe_error_name(status));
+        CRASH_REQUIRE(result.index < PAIR && told[result.index]++ == 0,
+                      CRASH_DUPLICATE, "a second result of task %u",
+                      (unsigned)result.index);
+        if (result.status == -TROUPE_EWORKERLOST)
+            lost++;
+        else if (result.status != 0 || result.size != 1 ||
+                 memcmp(result.data, &pair_values[result.index], 1) != 0)
+            crash_fail(CRASH_CORRUPTION, "task %u: %s", (unsigned)result.index,
+                       troupe_error_name(result.status));
+    }
+    if (lost > 1)
+        crash_fail(CRASH_LOSS, "one death took %u tasks", lost);
+    end_stream();
+}
+
+SCENARIO(pool_claim) = {
+    .operation = "troupe_pool_imap_unordered",
+    .state = "the worker goes on to a second task, until it sleeps",
+    .covers = COVERS(FUNCTION(troupe_task_return), FUNCTION(troupe_task_item),
+                     FUNCTION(troupe_task_size)),
+    .setup = setup_stepped,
+    .adopt = adopt_of_two,
+    .blocks = true,
+    .check = check_of_two,
 };
 
 /* ---- a worker in a map, from its first task to its next sleep ---- */
