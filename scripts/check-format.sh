@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Every C file is as clang-format would write it, begins with the licence, and
+# Every C and C++ file is as clang-format would write it, begins with the licence, and
 # has no line of more than 80 columns, which clang-format leaves in comments.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 . scripts/tally.sh
 
 licence='/* SPDX-License-Identifier: Apache-2.0 */'
-files=$(git ls-files -co --exclude-standard -- '*.c' '*.h' |
+files=$(git ls-files -co --exclude-standard -- '*.c' '*.cc' '*.h' |
     while read -r file; do [ ! -f "$file" ] || echo "$file"; done)
 
 # One call for all of them is ten times as fast; who is to blame is asked only

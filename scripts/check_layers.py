@@ -63,7 +63,7 @@ def files_below(folder):
     for path, folders, names in os.walk(os.path.join(TOP, folder)):
         folders.sort()
         for name in sorted(names):
-            if name.endswith((".c", ".h")):
+            if name.endswith((".c", ".cc", ".h")):
                 yield os.path.relpath(os.path.join(path, name), TOP)
 
 
