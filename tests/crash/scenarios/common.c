@@ -18,7 +18,8 @@ enum {
     FILLER = 112,
     FILLER_SLAB = 140,
     LIMIT = 2048 * 1024,
-    PAGE = 4096
+    PAGE = 4096,
+    STEP = 64
 };
 
 static struct crash_scenario added[MAX_SCENARIOS];
@@ -226,21 +227,42 @@ growing_heap(void)
 }
 
 bool
-free_victims_pages(size_t size)
+heap_steps(bool (*visit)(void *address, size_t size), size_t size)
 {
     uintptr_t middle = (uintptr_t)kept[0] & ~(uintptr_t)(PAGE - 1), at;
 
-    for (at = middle - LIMIT; at < middle + LIMIT; at += PAGE) {
-        void *block = (void *)at;
-
-        if (!troupe_heap_contains(block, PAGE) ||
-            troupe_usable_size(block) < size)
-            continue;
-        CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
-                      "what the victim got cannot be freed");
-        return true;
-    }
+    for (at = middle - LIMIT; at < middle + LIMIT; at += STEP)
+        if (troupe_heap_contains((void *)at, STEP) && visit((void *)at, size))
+            return true;
     return false;
+}
+
+/* A block of at least this size, and of no larger size class than it needs. */
+static bool
+free_of_size(void *block, size_t size)
+{
+    size_t usable = troupe_usable_size(block);
+    unsigned i;
+
+    if (usable < size || (usable <= LARGEST && usable - size >= size / 4))
+        return false;
+    for (i = 0; i < KEPT; i++)
+        if (kept[i] == block)
+            return false;
+    CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                  "what the victim got cannot be freed");
+    return true;
+}
+
+bool
+free_victims_block(size_t size)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    /* What is given and was not returned yet goes back with the dead. */
+    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                  "no figures about the heap");
+    return heap_steps(free_of_size, size);
 }
 
 void

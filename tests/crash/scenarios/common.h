@@ -65,9 +65,12 @@ void limited_heap(void);
 void counted_heap(void);
 /* The same heap, still small: it has to grow to the size that is counted. */
 void growing_heap(void);
-/* Frees a block of whole pages of at least this size that the victim was given
- * and could not name any more; false if there is none. */
-bool free_victims_pages(size_t size);
+/* Visits each 64-byte step of the heap, until it is told that it was there. */
+bool heap_steps(bool (*visit)(void *address, size_t size), size_t size);
+/* Frees a block of this size, 256 bytes or more, that the victim was given and
+ * could not name any more; false if there is none. Blocks of others of about
+ * this size are freed before. */
+bool free_victims_block(size_t size);
 /* In check(): at most `hands` blocks are missing, none is there twice, and
  * those that were allocated before have kept their content. */
 void counted_check(unsigned hands);

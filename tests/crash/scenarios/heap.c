@@ -118,12 +118,12 @@ SCENARIO(alloc_cold) = {
     .check = check_one,
 };
 
-/* Killed with the address in a register, it was given the pages and could not
- * say so: they are looked for. */
+/* Killed with the address in a register, it was given the block and could not
+ * say so: it is looked for. */
 static void
 check_large(void)
 {
-    bool given = free_victims_pages(LARGE);
+    bool given = free_victims_block(LARGE);
 
     if (crash_completed() && !given)
         crash_fail(CRASH_LOSS, "what the victim was given is not its own");
@@ -253,7 +253,7 @@ check_all(void)
 {
     unsigned taken = 0;
 
-    while (free_victims_pages(LARGE))
+    while (free_victims_block(LARGE))
         taken++;
     if (crash_completed() && taken == 0)
         crash_fail(CRASH_LOSS, "the victim's blocks are gone");
@@ -424,6 +424,8 @@ victim_realloc(void)
     keep(troupe_realloc(block, 3 * COUNTED_SIZE));
 }
 
+/* Killed in between it leaves the old block, or the new one, which it may not
+ * have named yet, or none: the new one is its own until it is handed out. */
 static void
 check_realloc(void)
 {
@@ -440,7 +442,8 @@ check_realloc(void)
         if (!has_pattern(block, COUNTED_SIZE, 0x33))
             crash_fail(CRASH_CORRUPTION, "the old block was changed");
         (void)troupe_free(block);
-    }
+    } else
+        (void)free_victims_block(3 * COUNTED_SIZE);
     counted_check(0);
 }
 
