@@ -237,14 +237,14 @@ heap_steps(bool (*visit)(void *address, size_t size), size_t size)
     return false;
 }
 
-/* A block of at least this size, and of no larger size class than it needs. */
+/* A block of at least this size; a small one of no other size class. */
 static bool
 free_of_size(void *block, size_t size)
 {
     size_t usable = troupe_usable_size(block);
     unsigned i;
 
-    if (usable < size || (usable <= LARGEST && usable - size >= size / 4))
+    if (usable < size || (size <= LARGEST && usable - size >= size / 8))
         return false;
     for (i = 0; i < KEPT; i++)
         if (kept[i] == block)

@@ -78,34 +78,85 @@ SCENARIO(alloc_refill) = {
     .check = check_one,
 };
 
-/* A class of which there is no slab yet; its slabs have as many pages as those
- * of the counted class. */
+/* A class whose slab is full: the next block needs a new one. Its slabs have as
+ * many pages as those of the counted class, so that it does not matter which of
+ * the two stays. */
+enum { CLASS_SIZE = 896, CLASS_SLAB = 36 };
+
+static unsigned char *slab[CLASS_SLAB];
+
+/* The block lies where the full slab has its own. */
+static bool
+in_full_slab(const void *at)
+{
+    size_t distance = (size_t)((const unsigned char *)at - slab[0]);
+
+    return distance < (size_t)CLASS_SLAB * CLASS_SIZE;
+}
+
+static void
+setup_full_slab(void)
+{
+    unsigned i;
+
+    counted_heap();
+    for (i = 0; i < CLASS_SLAB; i++) {
+        slab[i] = patterned(CLASS_SIZE, (unsigned char)(i + 1));
+        CRASH_REQUIRE(slab[i] != NULL, CRASH_CORRUPTION, "alloc");
+        if (slab[i] < slab[0]) {
+            unsigned char *lowest = slab[i];
+
+            slab[i] = slab[0];
+            slab[0] = lowest;
+        }
+    }
+    for (i = 0; i < CLASS_SLAB; i++)
+        CRASH_REQUIRE(in_full_slab(slab[i]), CRASH_CORRUPTION,
+                      "a slab has fewer than %d blocks", CLASS_SLAB);
+}
+
 static void
 victim_alloc_class(void)
 {
-    keep(troupe_alloc(900));
+    keep(troupe_alloc(CLASS_SIZE));
 }
 
-/* Freed by the check, so that the whole slab goes back. */
+/* Empties both slabs, of which one goes back; its own cache goes back with
+ * it. */
+static void
+survivor_empties(void)
+{
+    bool given;
+    unsigned i;
+
+    for (i = 0; i < CLASS_SLAB; i++) {
+        CRASH_REQUIRE(has_pattern(slab[i], CLASS_SIZE, slab[i][0]),
+                      CRASH_DUPLICATE, "a live block was overwritten");
+        CRASH_REQUIRE(troupe_free(slab[i]) == 0, CRASH_CORRUPTION,
+                      "a block cannot be freed");
+    }
+    given = free_victims_block(CLASS_SIZE);
+    if (crash_completed() && !given)
+        crash_fail(CRASH_LOSS, "what the victim was given is not its own");
+}
+
 static void
 check_class(void)
 {
     void *mine = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
 
-    if (mine != NULL && troupe_usable_size(mine) >= 900)
-        CRASH_REQUIRE(troupe_free(mine) == 0, CRASH_CORRUPTION,
-                      "what the victim got cannot be freed");
-    /* The slab itself stays: a class keeps its last one. */
-    counted_check(32);
+    if (crash_completed() && (mine == NULL || in_full_slab(mine)))
+        crash_fail(CRASH_CORRUPTION, "no block, or none of a new slab");
+    counted_check(0);
 }
 
 SCENARIO(alloc_new_slab) = {
     .function = {FUNCTION(troupe_alloc)},
-    .state = "small, the first of its class",
-    .setup = counted_heap,
+    .state = "small, every slab of its class is full",
+    .setup = setup_full_slab,
     .prepare = join_family,
     .victim = victim_alloc_class,
-    .survivors = {survive, survive},
+    .survivors = {survivor_empties, survive},
     .check = check_class,
 };
 
@@ -140,15 +191,20 @@ SCENARIO(alloc_large) = {
     .check = check_large,
 };
 
-/* All is taken; the survivors give back what the setup took. */
+/* All is taken, and each block names the one before. */
 static void
 setup_exhausted(void)
 {
+    static const size_t sizes[] = {LARGE, COUNTED_SIZE};
+    void **taken;
+    unsigned i;
+
     counted_heap();
-    while (troupe_alloc(LARGE) != NULL) {
-    }
-    while (troupe_alloc(COUNTED_SIZE) != NULL) {
-    }
+    for (i = 0; i < 2; i++)
+        while ((taken = troupe_alloc(sizes[i])) != NULL) {
+            *taken = block;
+            block = taken;
+        }
 }
 
 static void
@@ -160,6 +216,14 @@ check_exhausted(void)
         crash_fail(CRASH_DUPLICATE, "a block where there was none");
     if (troupe_alloc(COUNTED_SIZE) != NULL)
         crash_fail(CRASH_DUPLICATE, "another block where there was none");
+    while (block != NULL) {
+        void *last = block;
+
+        memcpy(&block, last, sizeof(block));
+        CRASH_REQUIRE(troupe_free(last) == 0, CRASH_CORRUPTION,
+                      "a block that the setup took cannot be freed");
+    }
+    counted_check(0);
 }
 
 SCENARIO(alloc_exhausted) = {
