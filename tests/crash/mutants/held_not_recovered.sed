@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # what: what the dead held stays
-# operation: troupe_queue_reserve troupe_queue_new
+# operation: troupe_queue_reserve
 # file: src/heap/alloc.c
 # scenario: troupe_queue_reserve
 # expect: loss
