@@ -32,7 +32,13 @@ struct shared {
 static struct shared *shared;
 
 /* Set by victims, to know what they may have left behind. */
-enum { WORD_ACQUIRED, WORD_VICTIM_STATUS, WORD_BEHIND };
+enum {
+    WORD_ACQUIRED,
+    WORD_VICTIM_STATUS,
+    WORD_BEHIND,
+    WORD_DEAD,
+    WORD_THREAD_OF_DEAD
+};
 
 static void
 setup(void)
@@ -720,22 +726,37 @@ SCENARIO(consistent_marked) = {
     .check = check_still_marked,
 };
 
+/* Says by which number it will be told of. */
+static void
+peer_dies_known(void)
+{
+    take();
+    atomic_store(crash_word(WORD_DEAD), getpid());
+    crash_ready();
+}
+
+/* A process that the library did not start has the name of a main one. */
 static void
 victim_obituary(void)
 {
-    troupe_obituary obituary;
+    troupe_obituary obituary = {.name = "?"};
     int status = troupe_lock_obituary(&shared->lock, &obituary);
 
-    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+    atomic_store(crash_word(WORD_VICTIM_STATUS),
+                 strcmp(obituary.name, "MainProcess") == 0 ? status : -EBADMSG);
     atomic_store(crash_word(WORD_BEHIND), obituary.pid);
+    atomic_store(crash_word(WORD_THREAD_OF_DEAD), obituary.tid);
 }
 
 static void
 check_obituary(void)
 {
+    int64_t pid = atomic_load(crash_word(WORD_DEAD));
+
     if (crash_completed() &&
         (atomic_load(crash_word(WORD_VICTIM_STATUS)) != 0 ||
-         atomic_load(crash_word(WORD_BEHIND)) <= 0))
+         atomic_load(crash_word(WORD_BEHIND)) != pid ||
+         atomic_load(crash_word(WORD_THREAD_OF_DEAD)) != pid))
         crash_fail(CRASH_CORRUPTION, "the dead holder is not named");
     check_log(true, true);
 }
@@ -744,7 +765,7 @@ SCENARIO(obituary_marked) = {
     .function = {FUNCTION(troupe_lock_obituary)},
     .state = "marked by a death",
     .setup = setup,
-    .peers = {peer_dies_holding},
+    .peers = {peer_dies_known},
     .prepare = prepare_marked,
     .victim = victim_obituary,
     .survivors = {pass_through, pass_through},
