@@ -216,6 +216,7 @@ SCENARIO(fileno_first) = {
     .state = "empty, an epoll_wait sleeper",
     .setup = setup_empty,
     .peers = {peer_get_polls},
+    .untimed = 1,
     .prepare = join_family,
     .victim = victim_fileno,
     .survivors = {survivor_put, NULL},
