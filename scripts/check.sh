@@ -38,7 +38,8 @@ result() {
 }
 
 # script SUITE COMMAND...: a check that ends with the line of counts. One that
-# does not, or whose status does not fit its counts, has itself failed.
+# does not, that looked at nothing, or whose status does not fit its counts, has
+# itself failed.
 script() {
     suite=$1
     shift
@@ -47,8 +48,8 @@ script() {
     status=$?
     counts=$(tail -n 1 "$log" |
         sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
-    case $status,$counts in
-    0,*' 0 '* | [1-9]*,*' '[1-9]*' '*) ;;
+    case $counts,$status in
+    [1-9]*' 0 '*,0 | '0 0 '[1-9]*,0 | *' '[1-9]*' '*,[1-9]*) ;;
     *)
         counts='0 1 0'
         say "FAIL $suite: ended with status $status" | tee -a "$remarks"
@@ -241,7 +242,14 @@ while read -r name compiler preset scale; do
 done <<TEXT
 $configurations
 TEXT
-! wanted static || wait "$models"
+if wanted static; then
+    wait "$models"
+    # somebody may have ended it, for lack of memory
+    grep -q '^models ' "$results" || {
+        say "FAIL models: gave no account" | tee -a "$remarks"
+        result models static 0 1 0
+    }
+fi
 
 say
 if [ -s "$remarks" ]; then

@@ -434,6 +434,34 @@ def check_accounts(scratch):
             said, status, counts), got + "\n" + done.stderr)
 
 
+# What a check script's last line and its status come to.
+ENDS = [
+    ("5 passed, 0 failed, 2 skipped", 0, "5 0 2"),
+    ("50 passed, 10 failed, 0 skipped", 1, "50 10 0"),
+    ("0 passed, 0 failed, 3 skipped", 0, "0 0 3"),
+    ("0 passed, 0 failed, 0 skipped", 0, "0 1 0"),  # it looked at nothing
+    ("5 passed, 1 failed, 0 skipped", 0, "0 1 0"),
+    ("5 passed, 0 failed, 3 skipped", 2, "0 1 0"),
+    ("fine", 0, "0 1 0"),
+]
+
+
+def check_ends(scratch):
+    """Runs the function script() of check.sh alone."""
+    with open(os.path.join(TOP, "scripts/check.sh"), encoding="utf-8") as file:
+        function = re.search(r"^script\(\) \{\n.*?^\}\n", file.read(),
+                             re.M | re.S).group()
+    for last, status, counts in ENDS:
+        done = subprocess.run(
+            ["sh", "-c", 'say() { echo "$*"; }; result() { echo "=$*"; }\n'
+             "work=. remarks=remarks\n" + function +
+             'script one sh -c "echo $1; exit $2"', "sh", last, str(status)],
+            cwd=scratch, capture_output=True, text=True)
+        verdict("\n=one static %s\n" % counts in "\n" + done.stdout,
+                "ends: %r and status %d are %s" % (last, status, counts),
+                done.stdout + done.stderr)
+
+
 def main():
     # the folder goes also when somebody ends this
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -448,6 +476,7 @@ def main():
             verdict(status == 0 and " 0 failed" in last,
                     "%s: nothing to find" % kind, output)
         check_accounts(scratch)
+        check_ends(scratch)
 
         def check_broken(number):
             path, old, new, kind, _ = BROKEN[number]
