@@ -46,7 +46,7 @@
 #include <unistd.h>
 
 /* What a task takes: 10 ms or less of work, and not too many files. */
-#define TASK_BYTES  ((uint64_t)2 << 20)
+#define TASK_BYTES  ((uint64_t)256 << 10)
 #define TASK_PIECES 512
 
 #define WORD_MAX    256
@@ -444,6 +444,9 @@ count_open_piece(struct counter *c, const struct piece *piece, int fd)
     size_t want;
     ssize_t got;
 
+    /* The first piece of a file may be all that a task had room for. */
+    if (end < BINARY_LOOK)
+        end = BINARY_LOOK;
     if (end > piece->file_size)
         end = piece->file_size;
     want = (size_t)(end - piece->offset + before);
@@ -617,18 +620,35 @@ was_skipped(struct walk *walk, uint64_t file)
 static void
 walk_open(struct walk *walk, char *const *paths, FILE *skips)
 {
+    size_t count = 0;
+    char **some;
+
     memset(walk, 0, sizeof(*walk));
     walk->skips = skips;
-    walk->fts =
-        fts_open(paths, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, NULL);
-    if (walk->fts == NULL)
+    while (paths[count] != NULL)
+        count++;
+    some = resized(NULL, (count + 1) * sizeof(*some));
+    /* What cannot be: fts would refuse all paths for one that is empty. */
+    for (count = 0; *paths != NULL; paths++) {
+        if ((*paths)[0] == '\0')
+            note_skip(walk, *paths, ENOENT);
+        else
+            some[count++] = *paths;
+    }
+    some[count] = NULL;
+    if (count != 0)
+        walk->fts =
+            fts_open(some, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, NULL);
+    if (count != 0 && walk->fts == NULL)
         fail("walking the paths", -errno);
+    free(some);
 }
 
 static void
 walk_close(struct walk *walk)
 {
-    (void)fts_close(walk->fts);
+    if (walk->fts != NULL)
+        (void)fts_close(walk->fts);
     free(walk->item);
     free(walk->large_skips);
 }
@@ -639,7 +659,8 @@ walk_file(struct walk *walk)
 {
     FTSENT *found;
 
-    while ((found = fts_read(walk->fts)) != NULL) {
+    errno = 0;
+    while (walk->fts != NULL && (found = fts_read(walk->fts)) != NULL) {
         switch (found->fts_info) {
         case FTS_F:
             if (!S_ISREG(found->fts_statp->st_mode))
@@ -658,10 +679,16 @@ walk_file(struct walk *walk)
         case FTS_NS:
             note_skip(walk, found->fts_path, found->fts_errno);
             break;
+        case FTS_SLNONE: /* an argument that leads nowhere */
+            note_skip(walk, found->fts_path, ENOENT);
+            break;
         default:
             break;
         }
+        errno = 0;
     }
+    if (errno != 0)
+        fail("walking the paths", -errno);
     walk->path[0] = '\0';
     return false;
 }

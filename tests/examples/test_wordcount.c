@@ -26,7 +26,7 @@
 #define SECOND  EXAMPLES_EXPECTED "/wordcount.py"
 
 /* Pieces of large files end every 2 MiB. */
-#define PIECE ((size_t)2 << 20)
+#define PIECE ((size_t)256 << 10)
 
 static char *
 in_tmp(const char *name)
@@ -404,7 +404,7 @@ TEST_TIMEOUT(the_demo_shows_what_it_promises, 600)
     CHECK_EQ(RUN("first", "sh", EXAMPLES_SOURCE "/demo.sh", corpus), 0);
     text = read_output("first");
     CHECK_GE(figure(text, "\nbytes: "), 16777216);
-    CHECK(strstr(text, "\nverify: exact\n") != NULL);
+    CHECK(strstr(text, "verify: exact\n") != NULL);
     CHECK_GE(figure(text, "\nkills survived: "), 2);
     CHECK_GE(figure(text, "\ntasks interrupted: "), 1);
     free(text);
@@ -558,6 +558,53 @@ TEST_TIMEOUT(a_part_that_cannot_be_read_is_reported, 60)
     clean_up();
 }
 
+/* What a task has room for may be less than the first 8 KiB of a file. */
+TEST_TIMEOUT(a_file_is_looked_at_however_short_its_first_piece, 60)
+{
+    char *before = in_tmp("before");
+    char *binary = in_tmp("binary");
+    char *output;
+    char *text;
+
+    write_random("before", PIECE - 10, 13, true);
+    text = random_text(9000, 14, false);
+    text[8191] = '\0';
+    write_text("binary", text, 9000);
+    free(text);
+    CHECK_EQ(RUN("first", PROGRAM, "--verify", before, binary), 0);
+    output = read_output("first");
+    CHECK(strstr(output, "verify: exact\n") != NULL);
+    CHECK_EQ(figure(output, "\nfiles: "), 1);
+    CHECK_EQ(figure(output, "\nskipped: "), 1);
+    free(output);
+    free(before);
+    free(binary);
+    clean_up();
+}
+
+TEST_TIMEOUT(paths_that_lead_nowhere_are_reported, 60)
+{
+    char *link = in_tmp("link");
+    char *text = in_tmp("text");
+    char *output;
+
+    write_string("text", "one word or two\n");
+    CHECK_EQ(symlink("nothing", link), 0);
+    CHECK_EQ(RUN("first", PROGRAM, "--verify", "", link, text), 0);
+    output = read_output("first");
+    CHECK(strstr(output, "verify: exact\n") != NULL);
+    CHECK_EQ(figure(output, "\nfiles: "), 1);
+    CHECK_EQ(figure(output, "\nskipped: "), 2);
+    free(output);
+    CHECK_EQ(RUN("first", PROGRAM, "--verify", ""), 0);
+    output = read_output("first");
+    CHECK_EQ(figure(output, "skipped: "), 1);
+    free(output);
+    free(link);
+    free(text);
+    clean_up();
+}
+
 TEST_TIMEOUT(wrong_arguments_end_with_2_and_the_usage, 60)
 {
     static const char *const wrong[][4] = {
@@ -589,18 +636,20 @@ TEST_TIMEOUT(wrong_arguments_end_with_2_and_the_usage, 60)
  * of 4 MiB. */
 TEST_TIMEOUT(memory_does_not_grow_with_the_text, 120)
 {
+    enum { TEXT = 4 << 20 };
+
     const char *arguments[300] = {PROGRAM, "--jobs", "2"};
     struct rusage usage;
     char *text = in_tmp("text");
     char *output;
     size_t i;
 
-    write_random("text", 2 * PIECE, 9, true);
+    write_random("text", TEXT, 9, true);
     for (i = 3; i < 3 + 256; i++)
         arguments[i] = text;
     CHECK_EQ(run("first", arguments), 0);
     output = read_output("first");
-    CHECK_EQ(figure(output, "\nbytes: "), 256 * 2 * PIECE);
+    CHECK_EQ(figure(output, "\nbytes: "), 256 * TEXT);
     CHECK_EQ(getrusage(RUSAGE_CHILDREN, &usage), 0);
     /* In KiB; the shared heap counts in the process that touches it. */
     CHECK_LT(usage.ru_maxrss, 64 * 1024);
