@@ -195,7 +195,8 @@ troupe_process_new(troupe_process **ret_process,
  * holds at that moment stays locked in the child.
  *
  * Killed inside: the child, if there is one already, ends before its target;
- * what was declared for it is taken back. Python: Process.start().
+ * where it was declared it counts as one that came and left. Python:
+ * Process.start().
  */
 TROUPE_API TROUPE_MUST_CHECK int troupe_process_start(troupe_process *process);
 

@@ -32,7 +32,8 @@ troupe_process_active_children(troupe_process ***ret_children,
         return -ENOMEM;
     for (p = all->first; p != NULL; p = p->next)
         most++;
-    list = calloc(most + 1, sizeof(void *));
+    /* Behind the NULL stands whose list it is: see below. */
+    list = calloc(most + 2, sizeof(void *));
     dead = calloc(most + 1, sizeof(*dead));
     if (list == NULL || dead == NULL) {
         troupe__processes_unlock();
@@ -52,6 +53,7 @@ troupe_process_active_children(troupe_process ***ret_children,
         } else if (now)
             dead[dead_count++] = member;
     }
+    list[count + 1] = (troupe_process *)(uintptr_t)all->epoch;
     troupe__processes_unlock();
     while (dead_count != 0)
         troupe__member_ended(dead[--dead_count]);
@@ -66,15 +68,18 @@ void
 troupe_process_list_free(troupe_process **children)
 {
     struct troupe__processes *all;
-    size_t i;
+    size_t count = 0;
 
     if (children == NULL)
         return;
+    while (children[count] != NULL)
+        count++;
     all = troupe__processes_lock();
-    for (i = 0; all != NULL && children[i] != NULL; i++)
-        /* In a fork child the list is a copy, and so are its references. */
-        if (!troupe__process_foreign(all, children[i]))
-            troupe__process_unref(children[i]);
+    /* In a fork child the list is a copy, and so are its references; what it
+     * names may have been freed. */
+    if (all != NULL && (uintptr_t)children[count + 1] == (uintptr_t)all->epoch)
+        while (count != 0)
+            troupe__process_unref(children[--count]);
     if (all != NULL)
         troupe__processes_unlock();
     free(children);

@@ -24,7 +24,9 @@
 
 #include <troupe/log.h>
 
+#include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -274,6 +276,19 @@ roles_end(void)
     return ended;
 }
 
+/* Waits for a child without being in the family, which a thread at its end may
+ * not come into again. */
+static void
+join_bare(troupe_process *p)
+{
+    struct pollfd child = {.events = POLLIN};
+
+    if (troupe_process_sentinel(p, &child.fd) < 0)
+        return;
+    while (poll(&child, 1, -1) < 0 && errno == EINTR) {
+    }
+}
+
 static void
 children_end(void)
 {
@@ -294,8 +309,10 @@ children_end(void)
             /* It may be waiting for the end of this process's roles. */
             while (join && !ended && troupe_process_is_alive(p))
                 ended = roles_end();
-            (void)(join ? troupe_process_join(p, TROUPE_FOREVER)
-                        : troupe_process_terminate(p));
+            if (!join)
+                (void)troupe_process_terminate(p);
+            else if (troupe_process_join(p, TROUPE_FOREVER) < 0)
+                join_bare(p);
         }
         child_release(p);
     }

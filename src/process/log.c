@@ -119,15 +119,15 @@ static void TROUPE__COLD TROUPE_PRINTF(2, 0)
     if (vsnprintf(message, sizeof(message), format, args) < 0)
         message[0] = '\0';
     process = troupe_process_name(troupe_process_current());
-    if (troupe__processes_lock() == NULL)
-        return;
-    handler = log_handler;
-    context = log_context;
-    troupe__processes_unlock();
-    if (handler != NULL)
-        handler(of, process, message, context);
-    else
-        line_to_stderr(of, process, message);
+    if (troupe__processes_lock() != NULL) {
+        handler = log_handler;
+        context = log_context;
+        troupe__processes_unlock();
+        if (handler != NULL)
+            handler(of, process, message, context);
+        else
+            line_to_stderr(of, process, message);
+    }
     errno = saved;
 }
 

@@ -64,7 +64,7 @@ troupe__parent_is_alive(troupe_process *parent)
 
     status = parent_open(parent, &p.fd);
     if (status == 0)
-        return poll(&p, 1, 0) == 0;
+        return poll(&p, 1, 0) <= 0; /* a signal that interrupts is no death */
     if (status == -ENOTSUP)
         return !troupe__member_dead(parent->member);
     /* No descriptor to be had: a child whose parent dies gets another. */

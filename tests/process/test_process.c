@@ -812,6 +812,45 @@ TEST(process_sees_its_parent_die)
     CHECK(t->is_dead);
 }
 
+static int
+child_looks_at_its_parent(void *unused)
+{
+    (void)unused;
+    harness_storm(100);
+    for (int i = 0; i < 20000; i++)
+        CHECK(troupe_process_is_alive(troupe_process_parent()));
+    harness_storm(0);
+    return 0;
+}
+
+TEST(process_that_is_interrupted_takes_nobody_for_dead)
+{
+    CHECK_EQ(process_finish(process_start(child_looks_at_its_parent, NULL)), 0);
+}
+
+TEST(process_list_may_be_freed_in_a_fork_child)
+{
+    troupe_event *go = SHARED(troupe_event);
+    troupe_process *p = process_start(child_waits, go);
+    troupe_process **list = NULL;
+    pid_t pid;
+    int status;
+
+    CHECK_RC(troupe_process_active_children(&list, NULL), 0);
+    pid = fork();
+    if (pid == 0) {
+        troupe_process_free(list[0]);
+        troupe_process_list_free(list);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    troupe_process_list_free(list);
+    CHECK_RC(troupe_event_set(go), 0);
+    CHECK_EQ(process_finish(p), 0);
+    CHECK_RC(troupe_free(go), 0);
+}
+
 TEST(process_user_pointer)
 {
     int a;
