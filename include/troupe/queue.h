@@ -101,7 +101,7 @@ typedef struct troupe_queue_options {
     /* Declared producers (consumers) to expect: while fewer have come, the
      * departure of all that came is not the end. At most 2^16. A process with
      * the start option .produces (.consumes) has come when its start has
-     * returned, whenever it dies; one that attaches by itself has not come when
+     * returned, or was killed inside, whenever it dies; one that attaches by itself has not come when
      * it dies before that, and nobody can know that it never will: who counts
      * on such members waits with a deadline. */
     uint32_t producers;
@@ -143,7 +143,8 @@ TROUPE_API void troupe_queue_free(troupe_queue *queue);
  *   -ETIMEDOUT   the queue was full until the deadline, or at one try if the
  *                deadline had passed
  *   -EMSGSIZE    TROUPE_QUEUE_STORED(size) is more than max_bytes
- *   -ESHUTDOWN   closed by this member, or shut down by anybody
+ *   -ESHUTDOWN   closed by this member, or shut down by anybody; or there is a
+ *                single producer, and consumers have been told the end
  *   -EPIPE       the last declared consumer has left
  *   -ENOMEM      no memory for a message larger than TROUPE_QUEUE_SMALL
  *   -ECANCELED   asked to stop, in a stoppable section
@@ -177,6 +178,8 @@ TROUPE_API TROUPE_MUST_CHECK int troupe_queue_put(troupe_queue *queue,
  *                lease messages, which may come back, that is not yet so, but
  *                for a thread that leases one itself
  *   -ESHUTDOWN   closed by this member
+ *   -ENOMEM      the message is larger than TROUPE_QUEUE_SMALL, and this thread
+ *                has too many reservations to hold it meanwhile
  *   -ECANCELED   asked to stop, in a stoppable section
  *
  * On other failures than -EMSGSIZE *size is as it was. Waiting as for put.
@@ -365,7 +368,7 @@ typedef struct troupe_queue_info {
  * of a struct with another size than this library's the fields that both know,
  * the rest with 0. 0; -EINVAL: NULL or no size at all. Waits for others inside
  * calls on the queue, up to 50 ms for each of its locks; what it cannot count
- * then is a guess (bytes) or 0 (leased, producers, consumers). */
+ * then is a guess (bytes, items, gets) or 0 (leased, producers, consumers). */
 TROUPE_API int troupe_queue_info_get(troupe_queue *queue,
                                      troupe_queue_info *info);
 

@@ -509,26 +509,28 @@ troupe_queue_full(const troupe_queue *queue)
            !troupe__queue_ring_fits(queue, head, tail, 1, &at);
 }
 
-/* Counts leased messages; the caller holds the get side. */
-static uint32_t
-count_leased(const troupe_queue *queue)
+/* Counts messages behind the head that are leased, and that are done; the caller
+ * holds the get side. */
+static void
+count_window(const troupe_queue *queue, uint32_t *leased, uint32_t *done)
 {
     uint64_t at = queue->get.head;
     uint64_t tail = queue->get.seen;
     uint32_t left = queue->get.limit - troupe__place_number(at);
     struct troupe__found found;
-    uint32_t leased = 0;
 
     if (queue->get.window == 0 || left > queue->cells)
-        return 0;
+        return;
     for (; left > 0; left--) {
+        uint64_t state;
+
         if (troupe__queue_read(queue, at, tail, &found) < 0)
             break;
-        if ((found.ctl & TROUPE__RECORD_STATE) == TROUPE__RECORD_LEASED)
-            leased++;
+        state = found.ctl & TROUPE__RECORD_STATE;
+        *leased += state == TROUPE__RECORD_LEASED;
+        *done += state == TROUPE__RECORD_DONE;
         at = found.next;
     }
-    return leased;
 }
 
 int
@@ -539,6 +541,8 @@ troupe_queue_info_get(troupe_queue *queue, troupe_queue_info *info)
     uint64_t head;
     uint64_t tail;
     uint32_t flags;
+    uint32_t done = 0;
+    bool visited;
     int status;
 
     if (!troupe__info_valid(info))
@@ -550,23 +554,22 @@ troupe_queue_info_get(troupe_queue *queue, troupe_queue_info *info)
     found.max_bytes = queue->max_bytes;
     found.small_bytes = queue->small_bytes;
     memcpy(found.name, queue->object.name, sizeof(found.name) - 1);
-    if (troupe__queue_put_visit(self, queue, 0)) {
-        found.bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
+    visited = troupe__queue_put_visit(self, queue, 0);
+    found.bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
+    if (visited)
         troupe__mutex_release(self, &queue->put.lock);
-    } else {
-        found.bytes = (uint64_t)weight_in_use(queue) * TROUPE__CELL;
-    }
-    if (troupe__queue_get_visit(self, queue, 0)) {
-        found.leased = count_leased(queue);
-        troupe__mutex_release(self, &queue->get.lock);
-    }
+    visited = troupe__queue_get_visit(self, queue, 0);
+    if (visited)
+        count_window(queue, &found.leased, &done);
     /* In this order each is at most what the next one says. */
     found.puts = troupe__load_acquire(&queue->put.total);
     head = troupe__load_acquire(&queue->get.head);
     tail = troupe__load_acquire(&queue->put.tail);
-    found.items = troupe__place_between(head, tail);
+    found.items = troupe__place_between(head, tail) - done;
     found.puts += troupe__place_number(tail) - (uint32_t)found.puts;
     found.gets = found.puts - found.items;
+    if (visited)
+        troupe__mutex_release(self, &queue->get.lock);
     found.lost = troupe__load_relaxed(&queue->lost) >> 32;
     found.redelivered = troupe__load_relaxed(&queue->redelivered);
     found.producers =

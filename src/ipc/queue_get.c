@@ -42,10 +42,8 @@ struct request {
 };
 
 /* Brings the side into order from head, tail and the records alone; the caller
- * holds it. Of the dead thread (0: any) it settles what it was about to
- * take. */
-static void repair(struct troupe__thread *self, troupe_queue *queue,
-                   uint64_t dead);
+ * holds it. Takes back what dead threads were about to take. */
+static void repair(struct troupe__thread *self, troupe_queue *queue);
 
 static TROUPE__INLINE int
 enter_until(struct troupe__thread *self, troupe_queue *queue,
@@ -57,7 +55,7 @@ enter_until(struct troupe__thread *self, troupe_queue *queue,
         troupe__queue_single_get(queue), deadline, ends, &dead);
 
     if (TROUPE__UNLIKELY(status == 1)) {
-        repair(self, queue, dead);
+        repair(self, queue);
         status = 0;
     }
     return status;
@@ -81,7 +79,7 @@ troupe__queue_get_visit(struct troupe__thread *self, troupe_queue *queue,
                             troupe__queue_single_get(queue), leaving, &dead);
 
     if (status == 1)
-        repair(self, queue, dead);
+        repair(self, queue);
     return status >= 0;
 }
 
@@ -197,26 +195,56 @@ cursor_reset(troupe_queue *queue)
     troupe__store_relaxed(&queue->get.cursor, at);
 }
 
+/* Frees the block of a message that was taken, whose consumer died before the
+ * block was its own. Not one at the same address that has been put since: the
+ * dead one's recovery may have been here first. */
 static void
-repair(struct troupe__thread *self, troupe_queue *queue, uint64_t dead)
+pending_free(struct troupe__thread *self, troupe_queue *queue, uint32_t record)
+{
+    struct troupe__payload *block = troupe__block_at(record);
+    uint32_t mine = troupe__owner_held(queue);
+    uint64_t place = queue->get.pending_place;
+
+    if (troupe__queue_taken(queue, place) &&
+        troupe__block_owner(block) == mine &&
+        troupe__block_size(block) >= sizeof(*block) &&
+        block->magic == TROUPE__PAYLOAD_MAGIC && block->place == place)
+        (void)troupe__block_free(self, block, mine);
+}
+
+/*
+ * Deliveries that did not happen are taken back now, before somebody else takes
+ * the message; one that did stays for its slot's recovery. They are of dead
+ * threads, perhaps of several that died one after the other with the side: a
+ * living one would need it.
+ */
+static void
+deliveries_take_back(troupe_queue *queue)
+{
+    uint32_t high = troupe__load_acquire(&troupe__family.heap->slots_high);
+    uint32_t i;
+
+    for (i = 0; i < high && i < TROUPE__SLOTS; i++) {
+        struct troupe__slot *slot = troupe__slot_at(i);
+        uint64_t offset = troupe__family_offset(queue);
+
+        if (troupe__load_acquire(&slot->queue) == offset &&
+            !troupe__queue_taken(queue,
+                                 troupe__load_relaxed(&slot->queue_head)))
+            (void)troupe__cas_seq_cst(&slot->queue, &offset, UINT64_C(0));
+    }
+}
+
+static void
+repair(struct troupe__thread *self, troupe_queue *queue)
 {
     uint32_t pending = queue->get.pending;
-    struct troupe__slot *slot = dead != 0 ? troupe__tag_slot(dead) : NULL;
-    uint64_t offset = troupe__family_offset(queue);
 
     if (pending != 0) {
-        if (troupe__queue_taken(queue, queue->get.pending_place))
-            (void)troupe__block_free(self, troupe__block_at(pending),
-                                     troupe__owner_held(queue));
+        pending_free(self, queue, pending);
         troupe__store_release(&queue->get.pending, 0u);
     }
-    /* A delivery that did not happen is taken back now, before somebody else
-     * takes the message. One that did stays for the slot's recovery. The slot
-     * cannot be in a delivery of its next thread's: that would have needed the
-     * lock. */
-    if (slot != NULL && troupe__load_acquire(&slot->queue) == offset &&
-        !troupe__queue_taken(queue, troupe__load_relaxed(&slot->queue_head)))
-        (void)troupe__cas_seq_cst(&slot->queue, &offset, UINT64_C(0));
+    deliveries_take_back(queue);
     /* Everything else again from the head on. */
     queue->get.limit = troupe__place_number(see_tail(queue));
     cursor_reset(queue);
@@ -511,7 +539,9 @@ attempt_inline(struct troupe__thread *self, troupe_queue *queue,
 
     if (TROUPE__UNLIKELY(status < 0))
         return status;
-    if (TROUPE__UNLIKELY(troupe__load_relaxed(&queue->flags) &
+    /* seq_cst: a sleeper that has prepared sees what was told before, see
+     * sync/eventword.h. */
+    if (TROUPE__UNLIKELY(troupe__load_seq_cst(&queue->flags) &
                          TROUPE__QUEUE_CLOSED)) {
         status = troupe__queue_closed(self, queue);
         if (status < 0)
@@ -556,12 +586,11 @@ struct outlook {
 /* Nobody puts any more, or has already: one more look tells whether there is
  * something. False: not now. */
 static bool
-puts_end(struct troupe__thread *self, troupe_queue *queue, uint32_t flags)
+puts_end(struct troupe__thread *self, troupe_queue *queue)
 {
     if (troupe__queue_single_put(queue)) {
         /* The word of the commit decides; which waits for nobody. */
-        if (flags & TROUPE__QUEUE_SHUTDOWN)
-            (void)troupe__fetch_or_seq_cst(&queue->put.tail, TROUPE__QUEUE_END);
+        (void)troupe__fetch_or_seq_cst(&queue->put.tail, TROUPE__QUEUE_END);
         return true;
     }
     /* Whoever was inside a put when the flag was set has finished when we have
@@ -633,7 +662,7 @@ empty_look(struct troupe__thread *self, troupe_queue *queue,
             outlook->owners[outlook->owner_count++] = watch;
         flags = troupe__load_acquire(&queue->flags);
     }
-    if ((flags & TROUPE__QUEUE_ENDS) == 0 || !puts_end(self, queue, flags))
+    if ((flags & TROUPE__QUEUE_ENDS) == 0 || !puts_end(self, queue))
         return -EAGAIN;
     outlook->ended = true;
     return 0;

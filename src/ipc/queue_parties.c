@@ -77,10 +77,14 @@ table_next(const struct troupe__parties *table)
                                                                         : NULL;
 }
 
+/* More tables than any queue has: a wild store may have made a ring of them. */
+#define TABLES 65536u
+
 /* Walks all cells: for (cells_begin(&w, q); (c = cells_next(&w)) != NULL;) */
 struct walk {
     struct troupe__parties *table;
     unsigned i;
+    unsigned left;
 };
 
 static void
@@ -88,13 +92,14 @@ cells_begin(struct walk *walk, troupe_queue *queue)
 {
     walk->table = &queue->parties;
     walk->i = 0;
+    walk->left = TABLES;
 }
 
 static uint64_t *
 cells_next(struct walk *walk)
 {
     if (walk->i == TROUPE__PARTIES) {
-        walk->table = table_next(walk->table);
+        walk->table = walk->left-- == 0 ? NULL : table_next(walk->table);
         walk->i = 0;
     }
     return walk->table == NULL ? NULL : &walk->table->cells[walk->i++];
@@ -304,6 +309,24 @@ troupe__queue_parties_count(struct troupe__thread *self, troupe_queue *queue,
     return count;
 }
 
+/* The member has left both sides; under the lock. */
+static void
+sides_leave(troupe_queue *queue, struct troupe__member_ref member)
+{
+    unsigned side;
+
+    for (side = 0; side < TROUPE__QUEUE_SIDES; side++) {
+        uint64_t *cell = find(queue, cell_make(side_kind(side), member));
+        uint64_t watch = 0;
+        bool dying = false;
+
+        if (cell == NULL)
+            continue;
+        cell_leave(queue, cell, side);
+        side_look(queue, side, &watch, &dying);
+    }
+}
+
 static struct troupe__member_ref
 member_of(const struct troupe__thread *self)
 {
@@ -329,7 +352,6 @@ troupe__queue_party_close(struct troupe__thread *self, troupe_queue *queue)
     uint64_t mine = cell_make(TROUPE__PARTY_CLOSED, member);
     uint32_t before = troupe__load_relaxed(&queue->flags);
     uint64_t *cell;
-    unsigned side;
     int status = lock(self, queue, TROUPE_FOREVER);
 
     if (status < 0)
@@ -344,16 +366,7 @@ troupe__queue_party_close(struct troupe__thread *self, troupe_queue *queue)
     }
     (void)troupe__fetch_or_seq_cst(
         &queue->flags, TROUPE__QUEUE_CLOSED | TROUPE__QUEUE_HAS_PARTIES);
-    for (side = 0; side < TROUPE__QUEUE_SIDES; side++) {
-        uint64_t watch = 0;
-        bool dying = false;
-
-        cell = find(queue, cell_make(side_kind(side), member));
-        if (cell == NULL)
-            continue;
-        cell_leave(queue, cell, side);
-        side_look(queue, side, &watch, &dying);
-    }
+    sides_leave(queue, member);
     unlock(self, queue);
     wake_if_gone(queue, before);
     return 0;
@@ -366,7 +379,6 @@ troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
     uint64_t mine = cell_make(TROUPE__PARTY_CLOSED, member);
     uint32_t before = troupe__load_relaxed(&queue->flags);
     uint64_t *cell;
-    unsigned side;
 
     if ((before & TROUPE__QUEUE_HAS_PARTIES) == 0)
         return true;
@@ -375,16 +387,7 @@ troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
     cell = find(queue, mine);
     if (cell != NULL)
         troupe__store_release(cell, UINT64_C(0));
-    for (side = 0; side < TROUPE__QUEUE_SIDES; side++) {
-        uint64_t watch = 0;
-        bool dying = false;
-
-        cell = find(queue, cell_make(side_kind(side), member));
-        if (cell == NULL)
-            continue;
-        cell_leave(queue, cell, side);
-        side_look(queue, side, &watch, &dying);
-    }
+    sides_leave(queue, member);
     unlock(self, queue);
     wake_if_gone(queue, before);
     return true;
@@ -394,8 +397,9 @@ void
 troupe__queue_parties_settle(troupe_queue *queue, uint32_t owner)
 {
     struct troupe__parties *table = &queue->parties;
+    unsigned left = TABLES;
 
-    while ((table = table_next(table)) != NULL)
+    while (left-- != 0 && (table = table_next(table)) != NULL)
         (void)troupe__block_pass(table, owner, troupe__owner_held(queue));
 }
 
@@ -410,8 +414,10 @@ troupe__queue_parties_free(struct troupe__thread *self, troupe_queue *queue)
      * that is not the queue's any more was freed by somebody who died before
      * taking it out; whatever stands in it is not the list's. */
     do {
+        unsigned left = TABLES;
+
         before = &queue->parties;
-        while ((table = table_next(before)) != NULL &&
+        while ((table = table_next(before)) != NULL && left-- != 0 &&
                troupe__block_owner(table) == mine &&
                troupe__load_acquire(&table->next) != 0)
             before = table;

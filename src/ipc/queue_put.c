@@ -311,8 +311,9 @@ attempt_inline(struct troupe__thread *self, troupe_queue *queue,
 
     if (TROUPE__UNLIKELY(status < 0))
         return status;
-    /* Under the lock: who takes it after a shutdown finds all puts done. */
-    flags = troupe__load_acquire(&queue->flags);
+    /* Under the lock: who takes it after a shutdown finds all puts done.
+     * seq_cst: as in getting. */
+    flags = troupe__load_seq_cst(&queue->flags);
     if (TROUPE__UNLIKELY(flags & STOP_FLAGS)) {
         status = stopped(self, queue, flags);
         if (status < 0)

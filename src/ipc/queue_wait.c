@@ -119,6 +119,9 @@ troupe__queue_wait_sleep(struct troupe__queue_wait *wait, uint32_t seen)
     }
     status = troupe__wait_sleep_any(&wait->wait, &wait->event->word, seen,
                                     wait->owners, wait->owner_count);
+    /* It was the pause that ended, not the time. */
+    if (status == -ETIMEDOUT && wait->wait.deadline != deadline)
+        status = 0;
     wait->wait.deadline = deadline;
     wait->dying = false;
     return status;

@@ -744,6 +744,8 @@ lease_churn(troupe_queue *queue, size_t most, unsigned rounds)
         CHECK_EQ(troupe_queue_qsize(queue), next - seen);
     }
     CHECK_EQ(info_of(queue).leased, leased);
+    CHECK_EQ(info_of(queue).items, next - seen + leased);
+    CHECK_EQ(info_of(queue).gets, info_of(queue).puts - (next - seen) - leased);
     while (leased > 0)
         CHECK_RC(troupe_queue_release(queue, leases[--leased].data), 0);
     while (seen != next) {

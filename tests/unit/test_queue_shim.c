@@ -4,11 +4,13 @@
  */
 #include "harness.h"
 
+#include "heap/member.h"
 #include "ipc/queue.h"
 #include "os/fault.h"
 
 #include <troupe.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -41,6 +43,89 @@ end_before_the_commit(const volatile void *address)
     troupe__shim_atomic_hook = NULL;
     CHECK_RC(troupe_queue_shutdown(queue), 0);
     end_seen = get_now();
+}
+
+static int told[2];
+static int answer[2];
+
+/* Another thread of the producer's leaves, and a consumer sees the end. */
+static void
+leave_before_the_commit(const volatile void *address)
+{
+    if (address != &queue->put.tail)
+        return;
+    troupe__shim_atomic_hook = NULL;
+    CHECK_RC(troupe_queue_close(queue), 0);
+    CHECK_EQ(write(told[1], "", 1), 1);
+    CHECK_EQ(read(answer[0], &end_seen, sizeof(end_seen)),
+             (ssize_t)sizeof(end_seen));
+}
+
+TEST(queue_single_producer_leaves_before_the_commit)
+{
+    troupe_queue_options options = {.size = sizeof(options),
+                                    .single_producer = true};
+    char byte;
+    pid_t pid;
+    int status;
+
+    CHECK_RC(troupe_queue_new(&queue, &options), 0);
+    CHECK_RC(troupe_queue_attach_producer(queue), 0);
+    CHECK_EQ(pipe(told), 0);
+    CHECK_EQ(pipe(answer), 0);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_EQ(read(told[0], &byte, 1), 1);
+        end_seen = get_now();
+        CHECK_EQ(write(answer[1], &end_seen, sizeof(end_seen)),
+                 (ssize_t)sizeof(end_seen));
+        CHECK_RC(get_now(), -EPIPE);
+        _exit(0);
+    }
+    troupe__shim_atomic_hook = leave_before_the_commit;
+    status = put_now();
+    troupe__shim_atomic_hook = NULL;
+    CHECK_RC(end_seen, -EPIPE);
+    CHECK_RC(status, -ESHUTDOWN);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(troupe_queue_qsize(queue), 0);
+    troupe_queue_free(queue);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(close(told[i]), 0);
+        CHECK_EQ(close(answer[i]), 0);
+    }
+}
+
+/* As if the system had other things to do. */
+static void
+take_long(const volatile void *address)
+{
+    int64_t until = troupe_clock() + 100000;
+
+    (void)address;
+    while (troupe_clock() < until) {
+    }
+}
+
+TEST(queue_waits_to_its_deadline_for_a_producer_that_starts)
+{
+    struct troupe__birth birth;
+    troupe_deadline deadline;
+    unsigned char byte;
+    size_t size = 1;
+
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    CHECK_RC(troupe__member_prepare("starting", 0, &birth), 0);
+    CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_PUT, birth.member), 0);
+    troupe__shim_atomic_hook = take_long;
+    deadline = troupe_after(0.2);
+    CHECK_RC(troupe_queue_get(queue, &byte, &size, deadline), -ETIMEDOUT);
+    CHECK_GE(troupe_clock(), deadline);
+    troupe__shim_atomic_hook = NULL;
+    troupe__queue_undeclare(queue, TROUPE_QUEUE_PUT, birth.member);
+    troupe__member_abandon(birth.member);
+    troupe_queue_free(queue);
 }
 
 TEST(queue_shutdown_before_the_commit_of_a_single_producer)
@@ -89,15 +174,14 @@ use_before_the_total(const volatile void *address)
     if (address != &queue->put.total)
         return;
     troupe__shim_atomic_hook = NULL;
-    for (i = 0; i < 5; i++) {
+    for (i = 0; i < 5; i++)
         CHECK_RC(put_now(), 0);
-        CHECK_RC(get_now(), 0);
-    }
+    CHECK_RC(get_now(), -EAGAIN); /* the side is held, to count it */
 }
 
 TEST(queue_counts_puts_while_it_is_used)
 {
-    troupe_queue_options options = {.size = sizeof(options), .max_items = 1};
+    troupe_queue_options options = {.size = sizeof(options), .max_items = 6};
     troupe_queue_info info = {.size = sizeof(info)};
 
     CHECK_RC(troupe_queue_new(&queue, &options), 0);
@@ -108,6 +192,8 @@ TEST(queue_counts_puts_while_it_is_used)
     troupe__shim_atomic_hook = NULL;
     CHECK_GE(info.puts, 1);
     CHECK_LE(info.puts, 6);
+    CHECK_EQ(info.items, info.puts - 1);
+    CHECK_EQ(info.gets, 1);
     troupe_queue_free(queue);
 }
 
