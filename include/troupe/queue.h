@@ -101,9 +101,9 @@ typedef struct troupe_queue_options {
     /* Declared producers (consumers) to expect: while fewer have come, the
      * departure of all that came is not the end. At most 2^16. A process with
      * the start option .produces (.consumes) has come when its start has
-     * returned, or was killed inside, whenever it dies; one that attaches by itself has not come when
-     * it dies before that, and nobody can know that it never will: who counts
-     * on such members waits with a deadline. */
+     * returned, or was killed inside, whenever it dies; one that attaches by
+     * itself has not come when it dies before that, and nobody can know that it
+     * never will: who counts on such members waits with a deadline. */
     uint32_t producers;
     uint32_t consumers;
 

@@ -509,8 +509,8 @@ troupe_queue_full(const troupe_queue *queue)
            !troupe__queue_ring_fits(queue, head, tail, 1, &at);
 }
 
-/* Counts messages behind the head that are leased, and that are done; the caller
- * holds the get side. */
+/* Counts messages behind the head that are leased, and that are done; the
+ * caller holds the get side. */
 static void
 count_window(const troupe_queue *queue, uint32_t *leased, uint32_t *done)
 {
