@@ -225,7 +225,8 @@ slab_new(struct troupe__thread *self, struct troupe__size_class *class,
      * goes back with the thread; after, the class lock's next holder lists the
      * slab. release: pairs with the look at the head in slab_find. */
     troupe__store_release(&troupe__page_at(page)->head, slab_head(size_class));
-    self->slot->run_page = 0;
+    /* release: not before the commit. */
+    troupe__store_release(&self->slot->run_page, 0u);
     list_insert(class, page);
     return true;
 }
