@@ -597,9 +597,14 @@ record_dead(struct troupe__member *member, uint32_t number, uint64_t state)
         uint64_t parent = troupe__load_relaxed(&member->parent_tag);
 
         /* A child that has no number yet and whose parent's thread is dead
-         * either does not exist or has still to adopt: then it will lose. */
+         * either does not exist or has still to adopt: then it will lose. The
+         * number is looked at behind the death, for the thread may have written
+         * it, opened the gate and left since the look before. */
+        if (troupe__load_acquire(&member->pid) == 0 &&
+            (parent == 0 || !troupe__tag_dead(parent)))
+            return false;
         if (troupe__load_acquire(&member->pid) == 0)
-            return parent != 0 && troupe__tag_dead(parent);
+            return true;
         return is_near(member) && has_ended(member);
     }
     case TROUPE__MEMBER_ALIVE:

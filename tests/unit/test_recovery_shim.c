@@ -427,3 +427,46 @@ TEST(recovery_does_not_wait_for_a_large_queue_to_be_freed)
     troupe__shim_atomic_hook = NULL;
     CHECK_GE(pages_freed, 4u);
 }
+
+/* A start that is finished, and whose thread ends, between two looks. */
+static struct troupe__birth birth;
+static uint32_t start_flags[2];
+static pthread_t starter;
+
+static void *
+starts_and_ends(void *argument)
+{
+    (void)argument;
+    CHECK_RC(troupe__member_prepare("child", 0, &birth), 0);
+    unit_raise(&start_flags[0]);
+    unit_await(&start_flags[1], 1);
+    troupe__member_started(birth.member, getpid()); /* one that lives */
+    return NULL;
+}
+
+static void
+finish_the_start(const volatile void *address)
+{
+    if (address != troupe__slot_token(troupe__slot_at(
+                       (uint32_t)(birth.parent_tag & TROUPE__TAG_SLOT) - 1)))
+        return;
+    troupe__shim_atomic_hook = NULL;
+    unit_raise(&start_flags[1]);
+    CHECK_EQ(pthread_join(starter, NULL), 0);
+}
+
+TEST(recovery_takes_no_child_for_dead_whose_start_has_just_ended)
+{
+    (void)unit_slot();
+    CHECK_EQ(pthread_create(&starter, NULL, starts_and_ends, NULL), 0);
+    unit_await(&start_flags[0], 1);
+    CHECK(!troupe__member_dead(birth.member));
+    troupe__shim_atomic_hook = finish_the_start;
+    CHECK(!troupe__member_dead(birth.member));
+    CHECK_EQ(start_flags[1], 1u);
+    CHECK(troupe__tag_dead(birth.parent_tag));
+    (void)troupe__slots_recover();
+    CHECK(troupe__member_find(birth.member) != NULL);
+    troupe__member_ended(birth.member);
+    CHECK(troupe__member_find(birth.member) == NULL);
+}
