@@ -455,17 +455,32 @@ token_mark(struct troupe__slot *slot)
     return marked;
 }
 
+/*
+ * Says of a stay that it is dead, without the token. `seen` is what
+ * dead_generation was before the slot was seen in that stay: who is held up
+ * here until the slot is in a later one, which may have been left unsettled
+ * (is_unsettled), finds another value and changes nothing.
+ */
+static void
+stay_condemn(struct troupe__slot *slot, uint32_t generation, uint32_t seen)
+{
+    (void)troupe__cas_release(&slot->dead_generation, &seen, generation);
+    (void)token_mark(slot);
+}
+
 bool
 troupe__slot_verify(uint64_t tag)
 {
     struct troupe__slot *slot = troupe__tag_slot(tag);
     uint32_t generation = (uint32_t)(tag >> 32);
     uint32_t index;
+    uint32_t seen;
     int32_t pid;
     uint64_t moment;
 
     if (slot == NULL || troupe__tag_dead(tag))
         return true;
+    seen = troupe__load_acquire(&slot->dead_generation);
     index = (uint32_t)(tag & TROUPE__TAG_SLOT) - 1;
     /* Pairs with the fence in slot_occupy(): the identity read here is that of
      * the tag's stay, or of a later one, which the generation then shows. */
@@ -477,8 +492,7 @@ troupe__slot_verify(uint64_t tag)
     if (!slot_is_ours(index, troupe__family_namespace()) ||
         !troupe__task_ended(pid, moment))
         return false;
-    troupe__store_release(&slot->dead_generation, generation);
-    (void)token_mark(slot);
+    stay_condemn(slot, generation, seen);
     return true;
 }
 
@@ -490,6 +504,7 @@ troupe__slots_condemn(uint32_t member, uint32_t generation)
 
     for (i = 0; i < high && i < TROUPE__SLOTS; i++) {
         struct troupe__slot *slot = troupe__slot_at(i);
+        uint32_t seen = troupe__load_acquire(&slot->dead_generation);
         uint32_t stay = troupe__load_acquire(&slot->generation);
 
         if (troupe__load_acquire(&slot->member) != member ||
@@ -498,8 +513,7 @@ troupe__slots_condemn(uint32_t member, uint32_t generation)
                 troupe__load_acquire(troupe__slot_token(slot))) ||
             troupe__load_acquire(&slot->generation) != stay)
             continue;
-        troupe__store_release(&slot->dead_generation, stay);
-        (void)token_mark(slot);
+        stay_condemn(slot, stay, seen);
     }
 }
 

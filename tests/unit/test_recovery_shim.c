@@ -470,3 +470,65 @@ TEST(recovery_takes_no_child_for_dead_whose_start_has_just_ended)
     troupe__member_ended(birth.member);
     CHECK(troupe__member_find(birth.member) == NULL);
 }
+
+/* Who has proved a stay dead is held up until the slot's next one has been
+ * left unsettled. */
+static struct shared *held_up;
+
+static void
+join_and_sleep(void *argument)
+{
+    struct shared *s = argument;
+
+    child_joins(s, 0);
+    unit_sleep_forever();
+}
+
+static int
+slot_passes_on(const char *call)
+{
+    struct troupe__thread *self = troupe__thread_self;
+    struct shared *s = held_up;
+    pthread_t thread;
+
+    if (strcmp(call, "pidfd_open") != 0)
+        return 0;
+    troupe__shim_fault = NULL;
+    CHECK(troupe__slot_verify(s->tags[0]));
+    (void)troupe__slots_recover();
+    CHECK(is_settled(s, 0));
+    CHECK(troupe__directory_lock(self));
+    CHECK_EQ(pthread_create(&thread, NULL, thread_comes_and_goes, s), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    troupe__directory_unlock(self);
+    return 0;
+}
+
+TEST(recovery_is_not_told_of_a_stay_that_is_over)
+{
+    struct shared *s = new_shared();
+    struct troupe__slot *slot;
+    uint64_t before;
+    pid_t pid;
+
+    (void)unit_slot();
+    pid = unit_fork(join_and_sleep, s);
+    unit_await(&s->flags[2], 1);
+    unit_kill(pid);
+    /* The kernel has lost the mark. */
+    slot = s->slots[0];
+    before = s->tags[0];
+    *troupe__slot_token(slot) = (uint32_t)pid;
+    held_up = s;
+    troupe__shim_fault = slot_passes_on;
+    CHECK(troupe__slot_verify(before));
+    CHECK(s->slots[0] == slot);
+    CHECK_NE(s->tags[0], before);
+    CHECK(!is_settled(s, 0));
+    CHECK_EQ(slot->dead_generation, slot->generation);
+    (void)troupe__slots_recover();
+    CHECK(is_settled(s, 0));
+    CHECK_EQ(unit_info().threads, 1u);
+    CHECK_EQ(unit_info().members, 1u);
+    troupe_queue_free(s->queue);
+}
