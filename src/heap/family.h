@@ -58,6 +58,8 @@ struct troupe__place {
     int32_t pid;         /* 0: not asked for yet */
     int32_t reserved_;
     uint64_t epoch; /* for src/process: 0 until it has noticed the fork */
+    /* What `self` was when those who poll were told that it has come. */
+    uint64_t announced;
 };
 
 /* Never NULL: points to a thread with tag 0 until the thread has joined. */

@@ -236,10 +236,20 @@ self_new(struct troupe__thread *self, struct troupe__place *place)
         /* Another thread was first: out of this one, then it is dead. */
         troupe__store_release(&self->slot->member, 0u);
         troupe__member_abandon(ref);
-        return 0;
     }
-    troupe__recovery_joined();
     return 0;
+}
+
+/* Before a thread can change anything, whichever thread of the process made the
+ * record: that one may be stopped in front of telling. To be told twice costs
+ * those who poll a look. */
+static void
+announce(struct troupe__place *place, uint64_t self)
+{
+    if (troupe__load_acquire(&place->announced) == self)
+        return;
+    troupe__recovery_joined();
+    troupe__store_release(&place->announced, self);
 }
 
 int
@@ -271,6 +281,7 @@ troupe__member_join(uint32_t *ret_number)
         if (state_generation(state) == generation &&
             (state_kind(state) == TROUPE__MEMBER_ALIVE ||
              state_kind(state) == TROUPE__MEMBER_STARTING)) {
+            announce(place, ours);
             *ret_number = number;
             return 0;
         }
@@ -419,7 +430,6 @@ troupe__member_adopt(const struct troupe__birth *birth)
             state_make(birth->member.generation, TROUPE__MEMBER_ALIVE)))
         return troupe__detail(-EPIPE, "the parent died while starting this "
                                       "process");
-    troupe__recovery_joined();
     return 0;
 }
 

@@ -3,17 +3,15 @@
  * A member killed between its put and the ring, and descriptors that cannot be
  * had.
  */
-#include "harness.h"
+#include "unit.h"
 
+#include "heap/member.h"
 #include "os/fault.h"
 #include "sync/doorbell.h"
 
 #include <troupe.h>
 
 #include <poll.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static void
 await(int fd)
@@ -246,5 +244,67 @@ TEST(queue_fileno_fails_without_descriptors_and_leaves_nothing)
     CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_NOW), 0);
     CHECK(readable(fd));
     troupe_queue_free(queue);
+    keep_sender();
+}
+
+/* In the heap: the first thread of a process is held up, behind its record and
+ * before it has told anybody. */
+static uint32_t *held_up;
+static __thread bool joins_first;
+
+static void
+hold_up(const volatile void *address)
+{
+    (void)address;
+    if (!joins_first)
+        return;
+    joins_first = false; /* what follows comes here as well */
+    if (troupe__member_here() == NULL) {
+        joins_first = true;
+        return;
+    }
+    unit_raise(held_up);
+    unit_sleep_forever();
+}
+
+static void *
+join_first(void *argument)
+{
+    (void)argument;
+    joins_first = true;
+    (void)unit_slot();
+    return NULL;
+}
+
+static void
+second_thread_dies_at_its_ring(void *argument)
+{
+    pthread_t first;
+
+    troupe__shim_atomic_hook = hold_up;
+    CHECK_EQ(pthread_create(&first, NULL, join_first, NULL), 0);
+    unit_await(held_up, 1);
+    (void)unit_slot();
+    troupe__shim_fault = die_at_ring;
+    FAIL("the put returned %d", troupe_queue_put(argument, "x", 1, TROUPE_NOW));
+}
+
+TEST(queue_fileno_is_told_of_a_process_by_its_first_thread_to_have_joined)
+{
+    troupe_queue *queue;
+    pid_t pid;
+    int fd;
+
+    held_up = unit_shared(sizeof(*held_up));
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), 0);
+    CHECK_RC(get_now(queue), -EAGAIN);
+    CHECK(!readable(fd));
+    pid = unit_fork(second_thread_dies_at_its_ring, queue);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    CHECK(readable(fd));
+    CHECK_RC(get_now(queue), 0);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(held_up), 0);
     keep_sender();
 }
