@@ -146,18 +146,25 @@ cell_clear(struct poller *cell, uint64_t member)
 
 /* Whether a ring that ended so is all that this arming needs: the bell was
  * rung, or is gone with its member. One that lives and cannot be reached from
- * here, or not now, may be reached by the next one that changes the object. */
+ * here, or not now, may be reached by the next one that changes the object. So
+ * may one that is dead and not yet known to be: the heap alone is asked, for
+ * whom the system has still can be asked by nobody in a signal handler. */
 static bool
 ring_served(int status, const struct poller *cell)
 {
-    return status == 0 || (status == -ECONNREFUSED &&
-                           troupe__member_dead(word_member(
-                               troupe__load_acquire(&cell->member))));
+    const struct troupe__member *member;
+
+    if (status != -ECONNREFUSED)
+        return status == 0;
+    member =
+        troupe__member_find(word_member(troupe__load_acquire(&cell->member)));
+    return member == NULL ||
+           (troupe__load_acquire(&member->state) & 0xff) == TROUPE__MEMBER_DEAD;
 }
 
 /* Async-signal-safe: leaves errno alone, and leaves the cells of the dead to
- * recovery and to who needs a cell. Such a cell is rung once at most, for
- * ringing disarms it. */
+ * recovery and to who needs a cell. Until then such a cell may be rung each
+ * time. */
 void
 troupe__doorbell_ring(const uint64_t *home)
 {

@@ -211,3 +211,30 @@ TEST(event_set_keeps_its_socket_when_it_is_refused)
     troupe_event_fini(&shared->event);
     harness_keep_fd(sender);
 }
+
+static int
+fail_unless_ringing(const char *call)
+{
+    if (strcmp(call, "socket") != 0 && strcmp(call, "sendto") != 0)
+        FAIL("a set calls %s", call);
+    return 0;
+}
+
+/* A set in a signal handler may come in the middle of malloc(). */
+TEST(event_set_does_not_ask_the_system_for_the_dead)
+{
+    pid_t dead;
+
+    shared = unit_shared(sizeof(*shared));
+    dead = unit_fork(poll_and_wait_for_death, NULL);
+    unit_await(&shared->flags[AT_WORK], 1);
+    unit_kill(dead);
+    troupe__shim_fault = fail_unless_ringing;
+    CHECK_RC(troupe_event_set(&shared->event), 0);
+    CHECK_RC(troupe_event_clear(&shared->event), 0);
+    CHECK_RC(troupe_event_set(&shared->event), 0);
+    troupe__shim_fault = NULL;
+    (void)troupe__slots_recover();
+    troupe_event_fini(&shared->event);
+    harness_keep_fd(troupe__doorbell_sender());
+}
