@@ -323,6 +323,12 @@ bell_drop(struct bell **link)
 
     if (cell_stands(bell))
         cell_clear(bell->cell, polling.self);
+    /* A fork child's copies keep the sets alive, also in the set of the host,
+     * which has no means to take a closed one out: it is to be silent. */
+    if (troupe__bell_is(bell->socket, bell->name)) {
+        troupe__set_remove(bell->set, bell->socket);
+        troupe__set_remove(bell->set, polling.set);
+    }
     *link = bell->next;
     bell_close(bell);
 }

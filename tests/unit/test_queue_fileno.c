@@ -183,6 +183,33 @@ TEST(queue_close_closes_the_descriptors)
     keep_sender();
 }
 
+/* A child of the event loop's process has copies of all descriptors. */
+TEST(queue_close_leaves_nothing_that_wakes_an_event_loop)
+{
+    troupe_queue *queue = queue_new(0);
+    struct epoll_event event = {.events = EPOLLIN};
+    int loop = epoll_create1(EPOLL_CLOEXEC);
+    pid_t pid;
+
+    CHECK_GE(loop, 0);
+    CHECK_EQ(epoll_ctl(loop, EPOLL_CTL_ADD, fileno_of(queue, TROUPE_QUEUE_GET),
+                       &event),
+             0);
+    CHECK_EQ(epoll_wait(loop, &event, 1, 0), 1);
+    pid = fork();
+    if (pid == 0) {
+        for (;;)
+            (void)pause();
+    }
+    CHECK_RC(troupe_queue_close(queue), 0);
+    CHECK_EQ(epoll_wait(loop, &event, 1, 0), 0);
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    reap(pid);
+    CHECK_EQ(close(loop), 0);
+    troupe_queue_free(queue);
+    keep_sender();
+}
+
 TEST(queue_fileno_wakes_an_event_loop_in_another_process)
 {
     troupe_queue *there = queue_new(0);
