@@ -180,21 +180,21 @@ troupe__set_ready(int set, uint64_t *data, unsigned room)
 int
 troupe__tick_new(void)
 {
-    struct itimerspec every = {{1, 0}, {1, 0}};
     int fault = TROUPE__FAULT("timerfd_create");
     int fd;
 
     if (fault != 0)
         return -fault;
-    fd = troupe__fd_above_streams(
-        timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    if (fd >= 0 && timerfd_settime(fd, 0, &every, NULL) != 0) {
-        int error = -errno;
+    fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    return troupe__fd_above_streams(fd < 0 ? -errno : fd);
+}
 
-        (void)close(fd);
-        return error;
-    }
-    return fd;
+void
+troupe__tick_set(int fd, bool on)
+{
+    struct itimerspec every = {{on, 0}, {on, 0}};
+
+    (void)timerfd_settime(fd, 0, &every, NULL);
 }
 
 void

@@ -40,8 +40,10 @@ void troupe__set_remove(int set, int fd);
 /* `data` of up to `room` members of the set that are readable now; how many. */
 unsigned troupe__set_ready(int set, uint64_t *data, unsigned room);
 
-/* A descriptor that becomes readable every second. */
+/* A descriptor that becomes readable every second from when it is set on until
+ * it is set off. */
 int troupe__tick_new(void);
+void troupe__tick_set(int fd, bool on);
 void troupe__tick_drain(int fd);
 
 #endif

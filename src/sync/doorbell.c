@@ -63,7 +63,8 @@ static struct {
     int set;
     int door; /* rung by members that join */
     uint64_t door_name;
-    int tick;       /* in the place of watches that could not be had; -1 */
+    int tick;       /* in the place of watches that could not be had */
+    bool ticking;   /* it is on */
     bool strangers; /* may ring, who cannot be watched */
     struct watched *watched;
     uint32_t watched_count;
@@ -260,7 +261,7 @@ family_close(void)
         (void)close(polling.set);
     }
     polling.set = polling.door = polling.tick = -1;
-    polling.strangers = false;
+    polling.ticking = polling.strangers = false;
 }
 
 /* A fork child finds its parent's bells: they are closed here. */
@@ -432,24 +433,15 @@ watch(struct troupe__member_ref ref, const struct troupe__member *member)
     return fd < 0 ? WATCH_ENDED : WATCH_HELD;
 }
 
-/* A second is the bound of everything that cannot be watched. */
+/* A second is the bound of everything that cannot be watched. The timer is made
+ * with the set: when one is needed there may be no descriptor left. */
 static void
 tick_set(bool wanted)
 {
-    if (wanted == (polling.tick >= 0))
+    if (wanted == polling.ticking)
         return;
-    if (!wanted) {
-        troupe__set_remove(polling.set, polling.tick);
-        (void)close(polling.tick);
-        polling.tick = -1;
-        return;
-    }
-    polling.tick = troupe__tick_new();
-    if (polling.tick >= 0 &&
-        troupe__set_add(polling.set, polling.tick, DATA_TICK) < 0) {
-        (void)close(polling.tick);
-        polling.tick = -1;
-    }
+    troupe__tick_set(polling.tick, wanted);
+    polling.ticking = wanted;
 }
 
 /*
@@ -540,6 +532,12 @@ family_open(const struct troupe__thread *self)
     status = polling.door < 0
                  ? polling.door
                  : troupe__set_add(polling.set, polling.door, DATA_DOOR);
+    if (status == 0) {
+        polling.tick = troupe__tick_new();
+        status = polling.tick < 0
+                     ? polling.tick
+                     : troupe__set_add(polling.set, polling.tick, DATA_TICK);
+    }
     if (status < 0) {
         family_close();
         return status;

@@ -61,6 +61,15 @@ no_watch(const char *call)
     return strcmp(call, "pidfd_open") == 0 ? EMFILE : 0;
 }
 
+static int
+no_descriptor(const char *call)
+{
+    return strcmp(call, "pidfd_open") == 0 ||
+                   strcmp(call, "timerfd_create") == 0
+               ? EMFILE
+               : 0;
+}
+
 static const char *failing;
 
 static int
@@ -225,16 +234,54 @@ TEST(queue_fileno_ticks_where_members_cannot_be_watched)
     keep_sender();
 }
 
+/* The descriptors run out after it was made: a member that joins then is known
+ * and not watched when it is killed. */
+TEST(queue_fileno_ticks_where_there_is_no_descriptor_left)
+{
+    troupe_event *events = troupe_calloc(2, sizeof(*events));
+    troupe_queue *queue;
+    pid_t pid;
+    int fd;
+
+    CHECK(events != NULL);
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), 0);
+    CHECK_RC(get_now(queue), -EAGAIN);
+    pid = fork();
+    if (pid == 0) {
+        CHECK_RC(troupe_event_wait(&events[1], TROUPE_NOW), -ETIMEDOUT);
+        CHECK_RC(troupe_event_set(&events[0]), 0);
+        CHECK_RC(troupe_event_wait(&events[1], TROUPE_FOREVER), 0);
+        troupe__shim_fault = die_at_ring;
+        FAIL("the put returned %d",
+             troupe_queue_put(queue, "x", 1, TROUPE_NOW));
+    }
+    CHECK_RC(troupe_event_wait(&events[0], TROUPE_FOREVER), 0);
+    troupe__shim_fault = no_descriptor;
+    CHECK(readable(fd));
+    while (readable(fd))
+        CHECK_RC(get_now(queue), -EAGAIN);
+    CHECK_RC(troupe_event_set(&events[1]), 0);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    await(fd);
+    CHECK_RC(get_now(queue), 0);
+    troupe__shim_fault = NULL;
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(events), 0);
+    keep_sender();
+}
+
 TEST(queue_fileno_fails_without_descriptors_and_leaves_nothing)
 {
-    static const char *const calls[] = {"socket", "epoll_create1"};
+    static const char *const calls[] = {"socket", "epoll_create1",
+                                        "timerfd_create"};
     troupe_queue *queue;
     unsigned i;
     int fd = -7;
 
     CHECK_RC(troupe_queue_new(&queue, NULL), 0);
     troupe__shim_fault = fail_one;
-    for (i = 0; i < 2; i++) {
+    for (i = 0; i < 3; i++) {
         failing = calls[i];
         CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), -EMFILE);
         CHECK_EQ(fd, -7);
