@@ -509,7 +509,8 @@ family_sync(const struct troupe__thread *self)
     return happened;
 }
 
-/* Makes the family's set, and this member known as one that polls. */
+/* Makes the family's set, and this member known as one that polls. After a
+ * failure there are no bells, and a part of it may be there. */
 static int
 family_open(const struct troupe__thread *self)
 {
@@ -523,30 +524,35 @@ family_open(const struct troupe__thread *self)
         bell_drop(&polling.bells);
     family_close();
     polling.set = troupe__set_new();
-    if (polling.set < 0) {
-        status = polling.set;
-        polling.set = -1;
-        return status;
-    }
+    if (polling.set < 0)
+        return polling.set;
     polling.door = troupe__bell_new(&polling.door_name);
     status = polling.door < 0
                  ? polling.door
                  : troupe__set_add(polling.set, polling.door, DATA_DOOR);
-    if (status == 0) {
-        polling.tick = troupe__tick_new();
-        status = polling.tick < 0
-                     ? polling.tick
-                     : troupe__set_add(polling.set, polling.tick, DATA_TICK);
-    }
-    if (status < 0) {
-        family_close();
+    if (status < 0)
         return status;
-    }
+    polling.tick = troupe__tick_new();
+    status = polling.tick < 0
+                 ? polling.tick
+                 : troupe__set_add(polling.set, polling.tick, DATA_TICK);
+    if (status < 0)
+        return status;
     /* Pairs with the fence in joined(): who joins rings this door, or is seen
      * by the sync that follows. */
     troupe__store_seq_cst(&member->doorbell, polling.door_name);
-    (void)family_sync(self);
     return 0;
+}
+
+/* The last bell takes the family's set with it. */
+static void
+family_end(const struct troupe__thread *self)
+{
+    if (polling.bells != NULL || polling.set < 0)
+        return;
+    troupe__store_seq_cst(&troupe__member_at(self->member - 1)->doorbell,
+                          UINT64_C(0));
+    family_close();
 }
 
 /* A new member: rings everybody who polls, before it can owe a ring. */
@@ -677,6 +683,7 @@ troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
 {
     struct bell *bell = NULL;
     struct bell **link;
+    bool first;
     int status;
     int cancel;
 
@@ -691,14 +698,20 @@ troupe__doorbell_fileno(struct troupe__thread *self, uint64_t *home,
             bell = NULL;
         }
     }
+    first = polling.bells == NULL;
+    if (status == 0 && bell == NULL)
+        status = bell_new(self, home, &bell);
     if (status == 0 && strangers) {
         polling.strangers = true;
         tick_set(true);
     }
-    if (status == 0 && bell == NULL)
-        status = bell_new(self, home, &bell);
+    /* Last, for members may be many: what is left of the descriptors is for
+     * them, and the timer stands in for the others. */
+    if (status == 0 && first)
+        (void)family_sync(self);
     if (status == 0)
         *ret_fd = bell->set;
+    family_end(self);
     polling_unlock(cancel);
     return status;
 }
@@ -766,12 +779,7 @@ troupe__doorbell_close(struct troupe__thread *self, uint64_t *home)
     link = bell_find(home);
     if (link != NULL)
         bell_drop(link);
-    /* The last one takes the family's set with it. */
-    if (polling.bells == NULL && polling.set >= 0) {
-        troupe__store_seq_cst(&troupe__member_at(self->member - 1)->doorbell,
-                              UINT64_C(0));
-        family_close();
-    }
+    family_end(self);
     polling_unlock(cancel);
 }
 

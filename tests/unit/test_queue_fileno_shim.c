@@ -11,6 +11,7 @@
 
 #include <troupe.h>
 
+#include <fcntl.h>
 #include <poll.h>
 
 static void
@@ -291,6 +292,81 @@ TEST(queue_fileno_fails_without_descriptors_and_leaves_nothing)
     CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_NOW), 0);
     CHECK(readable(fd));
     troupe_queue_free(queue);
+    keep_sender();
+}
+
+static int left;
+
+static int
+fail_after(const char *call)
+{
+    static const char *const calls[] = {"socket", "epoll_create1",
+                                        "timerfd_create", "pidfd_open"};
+    unsigned i;
+
+    for (i = 0; i < 4; i++)
+        if (strcmp(call, calls[i]) == 0)
+            return --left < 0 ? EMFILE : 0;
+    return 0;
+}
+
+static unsigned
+count_open(void)
+{
+    unsigned count = 0;
+    int fd;
+
+    for (fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static void
+member_sleeps(void *joined)
+{
+    (void)unit_slot();
+    unit_raise(joined);
+    unit_sleep_forever();
+}
+
+/* Other members do not take what it needs: it is made as soon as there are
+ * five descriptors, and keeps none before. */
+TEST(queue_fileno_fails_at_any_descriptor_and_leaves_nothing)
+{
+    uint32_t *joined = unit_shared(sizeof(*joined));
+    troupe_queue *queue;
+    unsigned before;
+    pid_t pids[3];
+    unsigned i;
+    int fd;
+    int n;
+
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    /* Makes the socket to ring from. */
+    CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), 0);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_queue_new(&queue, NULL), 0);
+    before = count_open();
+    for (i = 0; i < 3; i++)
+        pids[i] = unit_fork(member_sleeps, joined);
+    unit_await(joined, 3);
+    troupe__shim_fault = fail_after;
+    for (n = 0; n < 5; n++) {
+        left = n;
+        CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), -EMFILE);
+        CHECK_EQ(count_open(), before);
+    }
+    left = 5;
+    CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), 0);
+    troupe__shim_fault = NULL;
+    CHECK_RC(get_now(queue), -EAGAIN);
+    CHECK_RC(troupe_queue_put(queue, "x", 1, TROUPE_NOW), 0);
+    CHECK(readable(fd));
+    troupe_queue_free(queue);
+    CHECK_EQ(count_open(), before);
+    for (i = 0; i < 3; i++)
+        unit_kill(pids[i]);
+    CHECK_RC(troupe_free(joined), 0);
     keep_sender();
 }
 
