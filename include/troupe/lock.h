@@ -122,8 +122,8 @@ TROUPE_API int troupe_lock_consistent(troupe_lock *lock);
 TROUPE_API bool troupe_lock_locked(const troupe_lock *lock);
 
 /* Tells who died holding the lock, while its mark is set. 0; -ENOENT: no mark;
- * -EINVAL. A death that lies more than some hundred deaths back is told with
- * pid 0. Never blocks. */
+ * -EINVAL. A death that lies more than two hundred ends of threads back, in
+ * order or not, is told with pid 0. Never blocks. */
 TROUPE_API int troupe_lock_obituary(const troupe_lock *lock,
                                     troupe_obituary *ret_obituary);
 
