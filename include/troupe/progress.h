@@ -70,8 +70,8 @@ troupe_progress_new(troupe_progress **ret_bar,
                     const troupe_progress_options *options);
 
 /* Tells how much is done in all. Draws if the last time was 100 ms ago or more;
- * costs a look at the clock otherwise. NULL is fine. Blocks as write(2) to the
- * terminal does; an output that was stopped loses lines, never time. */
+ * costs a look at the clock otherwise. NULL is fine. Never blocks: a terminal
+ * that was stopped, or that nobody reads, loses lines. */
 TROUPE_API void troupe_progress_update(troupe_progress *bar, uint64_t done);
 
 /* Changes what is to be done; 0 = not known. NULL is fine. Never blocks. */
@@ -80,7 +80,7 @@ TROUPE_API void troupe_progress_set_total(troupe_progress *bar, uint64_t total);
 /* Whether it shows anything. NULL: false. Never blocks. */
 TROUPE_API bool troupe_progress_visible(const troupe_progress *bar);
 
-/* Ends the line, see .keep, and frees the bar. NULL is fine. */
+/* Ends the line, see .keep, and frees the bar. NULL is fine. Never blocks. */
 TROUPE_API void troupe_progress_free(troupe_progress *bar);
 
 TROUPE_END_DECLS

@@ -3,7 +3,10 @@
 
 #include "os/cancel.h"
 
+#include "os/fd.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Writes and waits as a blocking descriptor does. */
 static void
 write_all(const char *text, size_t length)
 {
@@ -32,8 +36,33 @@ write_all(const char *text, size_t length)
     }
 }
 
-void
-troupe__stderr_write(const char *text, size_t length)
+/* Writes what can be written now. Descriptor 2 blocks, and that is not ours to
+ * change: whoever has the terminal shares it. The same terminal opened once
+ * more does not block. */
+static void
+write_some(const char *text, size_t length)
+{
+    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+    ssize_t written = 0;
+    int fd = -1;
+
+    if (isatty(STDERR_FILENO))
+        fd = troupe__fd_above_streams(open(
+            "/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+    if (fd >= 0) {
+        written = write(fd, text, length);
+        troupe__fd_close(fd);
+    } else if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0) {
+        /* Another user's terminal, or no descriptor left. There is room for a
+         * line, unless somebody stops it between the two calls. */
+        written = write(STDERR_FILENO, text, length);
+    }
+    (void)written; /* the rest is lost */
+}
+
+static void
+write_without_signal(void (*write_it)(const char *text, size_t length),
+                     const char *text, size_t length)
 {
     TROUPE__UNCANCELLED;
     static const struct timespec now;
@@ -51,10 +80,22 @@ troupe__stderr_write(const char *text, size_t length)
     was_pending = sigismember(&pending, SIGPIPE) == 1;
     (void)pthread_sigmask(SIG_BLOCK, &pipe_signal, &mask);
     errno = 0;
-    write_all(text, length);
+    write_it(text, length);
     if (errno == EPIPE && !was_pending)
         while (sigtimedwait(&pipe_signal, NULL, &now) < 0 && errno == EINTR)
             ;
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
     errno = saved;
+}
+
+void
+troupe__stderr_write(const char *text, size_t length)
+{
+    write_without_signal(write_all, text, length);
+}
+
+void
+troupe__stderr_offer(const char *text, size_t length)
+{
+    write_without_signal(write_some, text, length);
 }

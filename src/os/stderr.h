@@ -8,4 +8,8 @@
  * SIGPIPE. What cannot be written is lost. Keeps errno. */
 void troupe__stderr_write(const char *text, size_t length);
 
+/* The same to a terminal, as far as it takes the text at once: for what is
+ * not worth waiting for. */
+void troupe__stderr_offer(const char *text, size_t length);
+
 #endif

@@ -309,7 +309,7 @@ draw(troupe_progress *bar, int64_t now, bool last)
                       label[0] != '\0' ? " " : "", middle,
                       middle[0] != '\0' ? " " : "", figures, last ? "\n" : "");
     if (length > 0 && (size_t)length < sizeof(line))
-        troupe__stderr_write(line, (size_t)length);
+        troupe__stderr_offer(line, (size_t)length);
     bar->shown = !last;
     bar->drawn = now;
 }
@@ -361,7 +361,7 @@ troupe_progress_free(troupe_progress *bar)
         if (bar->keep)
             draw(bar, troupe__clock_now(), true);
         else if (bar->shown)
-            troupe__stderr_write(wipe, sizeof(wipe) - 1);
+            troupe__stderr_offer(wipe, sizeof(wipe) - 1);
     }
     free(bar->label);
     free(bar);

@@ -42,33 +42,35 @@ read_all(int fd)
     screen.text[screen.size] = '\0';
 }
 
-/* Runs `body` in a process whose stderr is a terminal of so many columns (0: is
- * a pipe), and reads what comes. */
+/* A terminal of so many columns (0: a pipe), and the end to read from. */
 static void
-watch(void (*body)(void), unsigned short columns)
+terminal_new(int ends[2], unsigned short columns)
 {
-    int ends[2];
-    int status;
-    pid_t child;
+    struct winsize size = {.ws_row = 24, .ws_col = columns};
+    struct termios raw;
 
     if (columns == 0) {
         CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
-    } else {
-        struct winsize size = {.ws_row = 24, .ws_col = columns};
-        struct termios raw;
-
-        ends[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-        CHECK_GE(ends[0], 0);
-        CHECK_EQ(grantpt(ends[0]), 0);
-        CHECK_EQ(unlockpt(ends[0]), 0);
-        ends[1] = open(ptsname(ends[0]), O_RDWR | O_NOCTTY | O_CLOEXEC);
-        CHECK_GE(ends[1], 0);
-        CHECK_EQ(ioctl(ends[1], TIOCSWINSZ, &size), 0);
-        CHECK_EQ(tcgetattr(ends[1], &raw), 0);
-        cfmakeraw(&raw); /* so that a newline stays one */
-        CHECK_EQ(tcsetattr(ends[1], TCSANOW, &raw), 0);
+        return;
     }
-    child = fork();
+    ends[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK_GE(ends[0], 0);
+    CHECK_EQ(grantpt(ends[0]), 0);
+    CHECK_EQ(unlockpt(ends[0]), 0);
+    ends[1] = open(ptsname(ends[0]), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK_GE(ends[1], 0);
+    CHECK_EQ(ioctl(ends[1], TIOCSWINSZ, &size), 0);
+    CHECK_EQ(tcgetattr(ends[1], &raw), 0);
+    cfmakeraw(&raw); /* so that a newline stays one */
+    CHECK_EQ(tcsetattr(ends[1], TCSANOW, &raw), 0);
+}
+
+/* Begins to run `body` in a process that has it as stderr. */
+static pid_t
+terminal_run(const int ends[2], void (*body)(void))
+{
+    pid_t child = fork();
+
     CHECK_GE(child, 0);
     if (child == 0) {
         CHECK_EQ(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
@@ -77,6 +79,19 @@ watch(void (*body)(void), unsigned short columns)
         body();
         _exit(0);
     }
+    return child;
+}
+
+/* Runs `body` and reads what comes. */
+static void
+watch(void (*body)(void), unsigned short columns)
+{
+    int ends[2];
+    int status;
+    pid_t child;
+
+    terminal_new(ends, columns);
+    child = terminal_run(ends, body);
     (void)close(ends[1]);
     read_all(ends[0]);
     (void)close(ends[0]);
@@ -418,4 +433,98 @@ TEST(pool_shows_nothing_in_a_pipe)
     CHECK_EQ(screen.size, 0u);
     watch(body_stream, 0);
     CHECK_EQ(screen.size, 0u);
+}
+
+/* Terminals that take nothing. */
+
+static int
+wait_for_ever(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    return troupe_event_wait(context, TROUPE_FOREVER);
+}
+
+static void
+body_deadline(void)
+{
+    troupe_event *never = SHARED(troupe_event);
+    troupe_pool *pool = pool_new(1);
+
+    body_short();
+    body_unknown();
+    CHECK_RC(troupe_pool_map(pool, wait_for_ever, NULL, 1, 0, NULL, 0,
+                             MAP_OPTIONS(.bar = "waiting", .context = never),
+                             troupe_after(0.25)),
+             -ETIMEDOUT);
+    pool_finish(pool);
+    CHECK_RC(troupe_free(never), 0);
+}
+
+/* Runs the body at a terminal that takes `free` bytes and no more, until it has
+ * ended, and then looks at what came. */
+static void
+watch_full(size_t free)
+{
+    static char filler[64];
+    size_t filled = 0;
+    ssize_t got;
+    int ends[2];
+    int status;
+    int filling;
+    pid_t child;
+
+    terminal_new(ends, 80);
+    filling = open(ptsname(ends[0]), O_WRONLY | O_NOCTTY | O_NONBLOCK);
+    CHECK_GE(filling, 0);
+    while ((got = write(filling, filler, sizeof(filler))) > 0)
+        filled += (size_t)got;
+    CHECK_EQ(errno, EAGAIN);
+    (void)close(filling);
+    CHECK_GT(filled, free);
+    screen.size = 0;
+    while (screen.size < free) {
+        got = read(ends[0], screen.text, free - screen.size);
+        CHECK_GT(got, 0);
+        screen.size += (size_t)got;
+    }
+    child = terminal_run(ends, body_deadline);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    (void)close(ends[1]);
+    (void)close(ends[0]);
+}
+
+TEST(bar_waits_for_no_terminal_that_nobody_reads)
+{
+    static const size_t free[] = {0, 300};
+
+    environment_plain();
+    for (size_t i = 0; i < sizeof(free) / sizeof(free[0]); i++)
+        watch_full(free[i]);
+}
+
+TEST(bar_waits_for_no_terminal_that_was_stopped)
+{
+    int ends[2];
+    int status;
+    pid_t child;
+
+    environment_plain();
+    terminal_new(ends, 80);
+    CHECK_EQ(tcflow(ends[1], TCOOFF), 0);
+    child = terminal_run(ends, body_deadline);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    /* Lines are lost, others come when it goes on. */
+    CHECK_EQ(tcflow(ends[1], TCOON), 0);
+    child = terminal_run(ends, body_short);
+    (void)close(ends[1]);
+    read_all(ends[0]);
+    (void)close(ends[0]);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK_GT(screen.size, 0u);
+    CHECK_EQ(screen.text[0], '\r');
+    CHECK(strstr(screen.text, "waiting") == NULL);
 }
