@@ -126,7 +126,8 @@ useless_death(struct troupe__pool_control *control)
     if (++control->useless < USELESS)
         return 0;
     control->start_error = -TROUPE_EWORKERLOST;
-    if (control->failing_since == 0)
+    /* Until now there was one to be hoped for, whatever else had failed. */
+    if (control->useless == USELESS)
         control->failing_since = now;
     power = control->useless - USELESS;
     if (power > LONGEST_BACK_OFF)
@@ -182,6 +183,9 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     troupe__store_release(&worker->member, 0u);
     troupe__store_release(&worker->tag, UINT64_C(0));
     troupe__store_relaxed(&pool->alive, pool->alive - 1);
+    /* What failed while there were others left nobody without hope. */
+    if (pool->alive == 0 && control->useless < USELESS)
+        control->failing_since = 0;
     troupe_process_free(crew->process);
     crew->process = NULL;
     /* What it had, and the wake-ups it may have died with, are the others'. */

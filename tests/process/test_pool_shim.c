@@ -176,6 +176,72 @@ TEST_TIMEOUT(map_ends_when_no_worker_can_be_had_any_more, 60)
     CHECK_RC(troupe_free(died), 0);
 }
 
+/* The second of two workers is never had; a long time later the first dies, and
+ * its successor can be started at the second attempt. */
+struct late {
+    uint32_t died;
+    uint32_t unused;
+    troupe_event go;
+};
+
+static const troupe_pool *failing_pool;
+static unsigned fails_alone;
+
+static int
+fail_fork(const char *call)
+{
+    if (strcmp(call, "fork") != 0)
+        return 0;
+    if (troupe__load_relaxed(&failing_pool->alive) != 0)
+        return EAGAIN;
+    return fails_alone++ == 0 ? EAGAIN : 0;
+}
+
+static int
+die_late(const void *item, void *result, void *context)
+{
+    struct late *late = context;
+
+    CHECK_RC(troupe_event_wait(&late->go, TROUPE_FOREVER), 0);
+    return die_once(item, result, &late->died);
+}
+
+static void
+let_time_pass(uint64_t done, uint64_t total, void *arg)
+{
+    struct late *late = arg;
+
+    (void)done;
+    (void)total;
+    if (troupe__shim_clock_ahead == 0)
+        troupe__shim_clock_ahead = 20 * TROUPE__SECOND;
+    CHECK_RC(troupe_event_set(&late->go), 0);
+}
+
+TEST(map_is_given_up_only_when_it_had_no_worker_for_long)
+{
+    struct late *late = SHARED(struct late);
+    troupe_pool *pool;
+
+    fault_begin("fork", EAGAIN, 1, -1);
+    pool = pool_new(2);
+    CHECK_EQ(pool_info(pool).alive, 1u);
+    failing_pool = pool;
+    troupe__shim_fault = fail_fork;
+    CHECK_RC(troupe_pool_map(pool, die_late, NULL, 1, 0, NULL, 0,
+                             MAP_OPTIONS(.context = late, .retries = 1,
+                                         .progress = let_time_pass,
+                                         .progress_arg = late),
+                             TROUPE_FOREVER),
+             0);
+    CHECK_EQ(late->died, 1u);
+    CHECK_EQ(fails_alone, 2u);
+    fault_end();
+    pool_finish(pool);
+    troupe__shim_clock_ahead = 0;
+    CHECK_RC(troupe_free(late), 0);
+}
+
 /* Its one worker was not replaced while the map ran, and could be now. */
 TEST(pool_without_workers_is_freed)
 {
