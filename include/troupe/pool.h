@@ -59,7 +59,7 @@
  * thread and no signal handler: the deaths of workers are noticed, and new ones
  * started, by whoever waits in troupe_pool_map(), troupe_imap_next() or
  * troupe_pool_join(); within a millisecond where the kernel has futex_waitv,
- * else within a second.
+ * else within a second, as that of a worker that has only just been forked.
  *
  * Workers are forked from the creator: when the pool is made, and later to
  * replace others. They see its memory as it was then: what tasks are to see of

@@ -330,9 +330,11 @@ collect(const struct troupe__pool_control *control, uint64_t *owners)
             const struct troupe__pool_worker *worker = &pool->workers[i];
             uint64_t tag = troupe__load_acquire(&worker->tag);
 
-            /* One that changes meanwhile may be missed or listed twice. */
+            /* One that changes meanwhile may be missed or listed twice. One
+             * that has died since the last look is watched too: the sleep ends
+             * at once, and the next look finds it. */
             if ((troupe__load_relaxed(&worker->busy) != 0) == (pass == 0) &&
-                tag != 0 && !troupe__tag_dead(tag))
+                tag != 0)
                 owners[count++] = tag;
         }
     }
