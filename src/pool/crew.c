@@ -15,6 +15,7 @@
 
 #include <troupe/log.h>
 
+#include <signal.h>
 #include <stdio.h>
 
 /* How long one look waits for a process that is on its way out. */
@@ -63,6 +64,7 @@ start(struct troupe__pool_control *control, uint32_t index)
     control->made++;
     control->crew[index].process = process;
     control->crew[index].killed = false;
+    control->crew[index].dead_before = false;
     troupe__store_relaxed(&pool->alive, pool->alive + 1);
     troupe_log(TROUPE_LOG_DEBUG, "added worker");
     return 0;
@@ -143,14 +145,17 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     troupe_pool *pool = control->pool;
     struct troupe__pool_worker *worker = &pool->workers[index];
     struct troupe__crew *crew = &control->crew[index];
+    bool left = troupe__load_acquire(&worker->left) != 0;
+    /* Another end than the one we gave it was its own. */
+    bool by_us = crew->killed && !crew->dead_before && code == -SIGKILL;
     struct troupe__casualty dead = {
         .tag = troupe__load_acquire(&worker->tag),
         .index = index,
         .pid = (int32_t)troupe_process_pid(crew->process),
-        .code = code};
+        .code = code,
+        .lost = !left && !by_us};
     uint64_t interrupted = pool->tasks_interrupted;
-    bool left = troupe__load_acquire(&worker->left) != 0;
-    bool useless = worker->ended == 0 && !left && !crew->killed;
+    bool useless = worker->ended == 0 && dead.lost;
     struct troupe__map *map;
     troupe_imap *imap;
 
@@ -160,7 +165,7 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     for (imap = control->streams; imap != NULL;
          imap = troupe__imap_next_of(imap))
         troupe__stream_settle(control, imap, &dead);
-    if (!left && !crew->killed) {
+    if (dead.lost) {
         troupe_log(TROUPE_LOG_INFO, "worker %s (pid %d) was lost, exitcode %d",
                    troupe_process_name(crew->process), (int)dead.pid, code);
         troupe__store_relaxed(&pool->workers_lost, pool->workers_lost + 1);
@@ -297,6 +302,7 @@ troupe__crew_kill(struct troupe__pool_control *control,
         if (troupe__load_seq_cst(&worker->job) == troupe__family_offset(job) &&
             chosen(worker, job)) {
             crew->killed = true;
+            crew->dead_before = seems_dead(worker, crew);
             (void)troupe_process_kill(crew->process);
         } else {
             troupe__store_seq_cst(&worker->barred, 0u);

@@ -137,26 +137,34 @@ static uint64_t
 next_state(struct troupe__pool_control *control, troupe_imap *imap,
            struct troupe__task_slot *slot, const struct troupe__casualty *dead)
 {
+    bool over =
+        imap->cancelled || control->pool->state == TROUPE__POOL_TERMINATED;
+    bool begun = slot->begun != 0;
+
     /* Committed before the death. */
     if (slot->block != 0 && troupe__block_owner(troupe__block_at(
                                 slot->block)) == troupe__owner_held(slot))
         return TROUPE__SLOT_WORD(TROUPE__SLOT_VALUE);
     slot->block = 0;
     slot->value_size = 0;
-    if (imap->cancelled || control->pool->state == TROUPE__POOL_TERMINATED)
-        return TROUPE__SLOT_WORD(TROUPE__SLOT_CANCELLED);
-    if (slot->begun == 0)
-        return ready_word(imap);
-    troupe__store_relaxed(&control->pool->tasks_interrupted,
-                          control->pool->tasks_interrupted + 1);
-    slot->begun = 0;
-    if (slot->attempt <= imap->retries) {
-        slot->attempt++;
-        return ready_word(imap);
+    if (begun)
+        slot->pid = dead->pid;
+    /* What we have killed a worker for is cancelled, not lost. */
+    if (begun && (dead->lost || !over)) {
+        troupe__store_relaxed(&control->pool->tasks_interrupted,
+                              control->pool->tasks_interrupted + 1);
+        if (slot->attempt > imap->retries) {
+            slot->signal = troupe__code_signal(dead->code);
+            return TROUPE__SLOT_WORD(TROUPE__SLOT_LOST);
+        }
     }
-    slot->pid = dead->pid;
-    slot->signal = troupe__code_signal(dead->code);
-    return TROUPE__SLOT_WORD(TROUPE__SLOT_LOST);
+    slot->begun = 0;
+    if (over) {
+        slot->attempt -= !begun;
+        return TROUPE__SLOT_WORD(TROUPE__SLOT_CANCELLED);
+    }
+    slot->attempt += begun;
+    return ready_word(imap);
 }
 
 void
@@ -480,7 +488,7 @@ cancel_ready(troupe_imap *imap)
 
         if (state_kind(state) != TROUPE__SLOT_READY)
             continue;
-        /* It was never begun: pid and attempts are not to tell otherwise. */
+        /* This attempt was never begun. */
         if (troupe__cas_seq_cst(&slot->state, &state,
                                 TROUPE__SLOT_WORD(TROUPE__SLOT_CANCELLED))) {
             slot->attempt--;

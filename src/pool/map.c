@@ -197,9 +197,10 @@ state_end(struct troupe__bulk *bulk, uint32_t task, enum troupe__task_state end)
                               (uint8_t)end);
 }
 
+/* `over`: what is pending will be cancelled. */
 static void
 interrupt(struct troupe__pool_control *control, struct troupe__map *map,
-          struct troupe__cell *cell, uint32_t task,
+          struct troupe__cell *cell, uint32_t task, bool over,
           const struct troupe__casualty *dead)
 {
     uint32_t times;
@@ -208,6 +209,8 @@ interrupt(struct troupe__pool_control *control, struct troupe__map *map,
                           control->pool->tasks_interrupted + 1);
     times = interrupted_count(map, task);
     if (times != 0 && times <= map->retries) {
+        if (over)
+            return;
         map->retried++;
         put_back(cell, task);
         return;
@@ -228,16 +231,18 @@ troupe__map_settle(struct troupe__pool_control *control,
     struct troupe__cell *cell = &bulk->cell[dead->index];
     uint64_t current = troupe__load_acquire(&cell->current);
     uint64_t task = (current >> 1) - 1;
+    bool over =
+        map->cancelled || control->pool->state == TROUPE__POOL_TERMINATED;
 
     map->suspect = true;
-    if (current != 0 && task < bulk->count && !map->cancelled &&
-        control->pool->state != TROUPE__POOL_TERMINATED &&
+    /* What we have killed a worker for is cancelled, not lost. */
+    if (current != 0 && task < bulk->count && (dead->lost || !over) &&
         troupe__load_acquire(&troupe__bulk_states(bulk)[task]) ==
             TROUPE__TASK_PENDING) {
         if (current & TROUPE__CURRENT_BEGUN)
-            interrupt(control, map, cell, (uint32_t)task, dead);
-        else if (troupe__range_begin(troupe__load_acquire(&cell->range)) ==
-                 task + 1)
+            interrupt(control, map, cell, (uint32_t)task, over, dead);
+        else if (!over && troupe__range_begin(
+                              troupe__load_acquire(&cell->range)) == task + 1)
             put_back(cell, (uint32_t)task); /* taken, not begun */
     }
     troupe__store_release(&cell->current, UINT64_C(0));

@@ -24,7 +24,8 @@
 /* The process in one place of the worker table. */
 struct troupe__crew {
     troupe_process *process; /* NULL: none */
-    bool killed;             /* by us: no loss */
+    bool killed;             /* by us */
+    bool dead_before;        /* it was seen dead before we killed it */
     int64_t start_at;        /* not before this */
 };
 
@@ -140,9 +141,10 @@ void troupe__crew_look(struct troupe__pool_control *control,
 
 /*
  * Kills the workers chosen for having a task of the job, waits for their deaths
- * and settles them; they do not count as lost. Nobody else gets a task of the
- * job any more, but the job still stands in the table. A worker that turns to
- * another job meanwhile is spared: no other job minds. Lock held.
+ * and settles them; those that were not dead before do not count as lost.
+ * Nobody else gets a task of the job any more, but the job still stands in the
+ * table. A worker that turns to another job meanwhile is spared: no other job
+ * minds. Lock held.
  */
 void troupe__crew_kill(struct troupe__pool_control *control,
                        struct troupe__thread *self,
@@ -168,7 +170,8 @@ struct troupe__casualty {
     uint64_t tag;   /* 0: it died before it had one */
     uint32_t index; /* of its place */
     int32_t pid;
-    int code; /* exit code */
+    int code;  /* exit code */
+    bool lost; /* of its own accord, or killed by others */
 };
 
 /* What is to be done about a job when a worker has died. Lock held. */

@@ -156,10 +156,12 @@ run(struct troupe__thread *self, troupe_pool *pool,
     bool ended;
     int status;
 
-    slot->pid = worker->pid;
     slot->message[0] = '\0';
     troupe__store_relaxed(&worker->busy, 1u);
     troupe__store_release(&slot->begun, 1u);
+    /* Killed before this, the creator enters it. Until an attempt has begun the
+     * slot names the last one's worker. */
+    slot->pid = worker->pid;
     status = function(&task, (void *)(uintptr_t)stream->job.context);
     if (status == 0)
         status = task.failed;

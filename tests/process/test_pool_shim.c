@@ -8,8 +8,12 @@
 #include "os/fault.h"
 #include "pool/pool.h"
 
+#include "heap/family.h"
+
 #include <pthread.h>
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const char *failing_call;
 static int failing_errno;
@@ -454,4 +458,174 @@ TEST(worker_killed_for_one_job_has_begun_no_other)
     CHECK_EQ(crossing->calls, 1u);
     pool_finish(pool);
     CHECK_RC(troupe_free(crossing), 0);
+}
+
+/* A worker that dies by itself, just before it would be killed at the deadline.
+ */
+struct last_moment {
+    uint32_t inside;
+    bool exits;
+    troupe_event go;
+};
+
+static struct last_moment *last_moment;
+static const uint32_t *cancelled;
+static pid_t victim;
+
+static int
+die_when_told(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    (void)context;
+    __atomic_store_n(&last_moment->inside, 1, __ATOMIC_SEQ_CST);
+    CHECK_RC(troupe_event_wait(&last_moment->go, TROUPE_FOREVER), 0);
+    if (last_moment->exits)
+        _exit(3);
+    (void)raise(SIGKILL);
+    return 0;
+}
+
+static void
+die_at_cancel(const volatile void *address)
+{
+    siginfo_t info;
+
+    if (address != cancelled)
+        return;
+    troupe__shim_atomic_hook = NULL;
+    CHECK_RC(troupe_event_set(&last_moment->go), 0);
+    CHECK_EQ(waitid(P_PID, (id_t)victim, &info, WEXITED | WNOWAIT | __WALL), 0);
+}
+
+/* The callback of a map whose deadline has passed already. */
+static void
+wait_until_inside(uint64_t done, uint64_t total, void *arg)
+{
+    troupe_pool *pool = arg;
+    const struct troupe__job *job = NULL;
+
+    (void)done;
+    (void)total;
+    if (victim != 0)
+        return;
+    while (__atomic_load_n(&last_moment->inside, __ATOMIC_SEQ_CST) == 0)
+        (void)sched_yield();
+    for (unsigned i = 0; job == NULL; i++)
+        if (pool->jobs[i] != 0)
+            job = troupe__family_at(pool->jobs[i]);
+    victim = pool->workers[0].pid;
+    cancelled = &job->cancelled;
+    troupe__shim_atomic_hook = die_at_cancel;
+}
+
+TEST(worker_that_dies_by_itself_at_the_deadline_is_a_loss)
+{
+    for (unsigned exits = 0; exits < 2; exits++) {
+        for (uint32_t retries = 0; retries < 2; retries++) {
+            troupe_map_report report = report_new();
+            troupe_pool *pool;
+            int status;
+
+            last_moment = SHARED(struct last_moment);
+            last_moment->exits = exits != 0;
+            victim = 0;
+            pool = pool_new(1);
+            CHECK_RC(troupe_pool_map(pool, die_when_told, NULL, 1, 0, NULL, 0,
+                                     MAP_OPTIONS(.statuses = &status,
+                                                 .report = &report,
+                                                 .retries = retries,
+                                                 .progress = wait_until_inside,
+                                                 .progress_arg = pool),
+                                     TROUPE_NOW),
+                     -ETIMEDOUT);
+            /* With attempts left it was given up, not lost. */
+            CHECK_RC(status, retries == 0 ? -TROUPE_EWORKERLOST : -ECANCELED);
+            CHECK_EQ(report.lost, retries == 0);
+            CHECK_EQ(report.workers_lost, 1u);
+            if (retries == 0) {
+                CHECK_EQ(report.lost_pid, victim);
+                CHECK_EQ(report.lost_signal, exits ? 0 : SIGKILL);
+            }
+            CHECK_EQ(pool_info(pool).workers_lost, 1u);
+            CHECK_EQ(pool_info(pool).tasks_interrupted, 1u);
+            pool_finish(pool);
+            CHECK_RC(troupe_free(last_moment), 0);
+        }
+    }
+}
+
+/* A worker killed when it has an item, before it begins the task. */
+
+static uint64_t *begun_at; /* shared: the address of the slot's mark */
+
+static void
+die_before_begun(const volatile void *address)
+{
+    if (begun_at != NULL && *begun_at != 0 &&
+        (uint64_t)(uintptr_t)address == *begun_at) {
+        *begun_at = 0;
+        (void)raise(SIGKILL);
+    }
+}
+
+static int
+one_item(void *arg, troupe_item *ret_item)
+{
+    troupe_pool *pool = arg;
+    const struct troupe__stream *stream = NULL;
+
+    (void)ret_item;
+    for (unsigned i = 0; stream == NULL; i++)
+        if (pool->jobs[i] != 0)
+            stream = troupe__family_at(pool->jobs[i]);
+    *begun_at = (uint64_t)(uintptr_t)&troupe__stream_slot(stream, 0)->begun;
+    return 0;
+}
+
+static int
+task_plain(troupe_task *task, void *context)
+{
+    (void)task;
+    (void)context;
+    return 0;
+}
+
+TEST(cancelled_task_that_never_began_has_no_attempt_and_no_worker)
+{
+    begun_at = SHARED(uint64_t);
+    for (unsigned seen = 0; seen < 2; seen++) {
+        troupe_imap *it = NULL;
+        troupe_result result;
+        troupe_pool *pool;
+        siginfo_t info;
+
+        *begun_at = 0;
+        troupe__shim_atomic_hook = die_before_begun;
+        pool = pool_new(1);
+        troupe__shim_atomic_hook = NULL;
+        while (__atomic_load_n(&pool->workers[0].pid, __ATOMIC_SEQ_CST) == 0)
+            (void)sched_yield();
+        CHECK_RC(troupe_pool_imap_unordered(&it, pool, task_plain, one_item,
+                                            pool, IMAP_OPTIONS(.window = 1)),
+                 0);
+        CHECK_EQ(waitid(P_PID, (id_t)pool->workers[0].pid, &info,
+                        WEXITED | WNOWAIT | __WALL),
+                 0);
+        /* Cancelled while it waits for another attempt, or when the death is
+         * noticed. */
+        fault_begin("fork", EAGAIN, 0, -1);
+        while (seen && pool_info(pool).alive != 0)
+            CHECK_RC(troupe_imap_next(it, &result, TROUPE_NOW), -ETIMEDOUT);
+        CHECK_RC(troupe_pool_terminate(pool), 0);
+        CHECK_RC(troupe_imap_next(it, &result, TROUPE_FOREVER), 0);
+        CHECK_RC(result.status, -ECANCELED);
+        CHECK_EQ(result.attempts, 0u);
+        CHECK_EQ(result.pid, 0);
+        CHECK_EQ(pool_info(pool).tasks_interrupted, 0u);
+        CHECK_RC(troupe_imap_free(it), 0);
+        CHECK_RC(troupe_pool_free(pool), 0);
+        fault_end();
+    }
+    CHECK_RC(troupe_free(begun_at), 0);
 }
