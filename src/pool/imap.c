@@ -208,10 +208,11 @@ options_get(troupe_imap_options *o, const troupe_imap_options *given,
         return troupe__detail(-EINVAL, "a window of %u", o->window);
     if (o->context == NULL && o->context_size != 0)
         return troupe__detail(-EINVAL, "a size without its context");
-    if (o->window == 0)
+    if (o->window == 0) {
         o->window = pool->processes * WINDOW_PER_WORKER;
-    if (o->window < SMALLEST_WINDOW && (given == NULL || given->window == 0))
-        o->window = SMALLEST_WINDOW;
+        if (o->window < SMALLEST_WINDOW)
+            o->window = SMALLEST_WINDOW;
+    }
     return troupe__pool_context_check(o->context, o->context_size);
 }
 

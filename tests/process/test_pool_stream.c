@@ -487,6 +487,24 @@ TEST(stream_refuses_what_cannot_be)
     free(n);
 }
 
+/* Behind the options of an older program stands what is its own. */
+TEST(stream_takes_no_window_from_behind_the_options)
+{
+    troupe_imap_options shorter = {
+        .size = offsetof(troupe_imap_options, window), .window = 1};
+    troupe_pool *pool = pool_new(1);
+    struct numbers *n = numbers_new(100);
+    troupe_imap *it = NULL;
+
+    CHECK_RC(troupe_pool_imap_unordered(&it, pool, double_it, number_next, n,
+                                        &shorter),
+             0);
+    CHECK_EQ(n->next, 16u);
+    CHECK_RC(troupe_imap_free(it), 0);
+    pool_finish(pool);
+    free(n);
+}
+
 TEST(stream_ends_with_the_error_of_its_source_after_all_results)
 {
     troupe_pool *pool = pool_new(2);
