@@ -194,6 +194,8 @@ troupe__bulk_run(troupe_pool *pool, struct troupe__pool_worker *worker,
             /* The range stays where it is: for this worker when it comes back,
              * or for who has nothing to do. */
             troupe__pool_offer(pool, 1);
+            /* After a swap that failed it names a task that is not ours. */
+            troupe__store_release(&cell->current, UINT64_C(0));
             break;
         }
         if (TROUPE__UNLIKELY(!any)) {
