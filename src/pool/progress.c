@@ -223,15 +223,25 @@ format_figures(const troupe_progress *bar, int64_t now, bool last, char *text,
                        last ? "" : " left");
 }
 
-/* Characters that take a column: not the later bytes of UTF-8. */
+/* Columns that the character beginning with this byte may take; 0 for the later
+ * bytes of UTF-8. Only characters from U+1100 on can take two, and all of those
+ * from U+1000 on count as two: a line too short does no harm, one that wraps
+ * does. */
+static size_t
+byte_columns(char byte)
+{
+    unsigned char c = (unsigned char)byte;
+
+    return (c & 0xc0) == 0x80 ? 0 : c < 0xe1 ? 1 : 2;
+}
+
 static size_t
 columns(const char *text)
 {
     size_t count = 0;
 
     for (; *text != '\0'; text++)
-        if (((unsigned char)*text & 0xc0) != 0x80)
-            count++;
+        count += byte_columns(*text);
     return count;
 }
 
@@ -242,7 +252,8 @@ cut(char *text, size_t most)
     size_t count = 0;
 
     for (; *text != '\0'; text++) {
-        if (((unsigned char)*text & 0xc0) != 0x80 && count++ == most) {
+        count += byte_columns(*text);
+        if (count > most) {
             *text = '\0';
             return;
         }

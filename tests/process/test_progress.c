@@ -160,6 +160,7 @@ frames(size_t *ret_widest)
         for (at++; at < end; at++) {
             CHECK(*at != '\r' && *at != '\n' && *at != '\033');
             width += ((unsigned char)*at & 0xc0) != 0x80;
+            width += (unsigned char)*at >= 0xe3; /* two columns each */
         }
         if (width > *ret_widest)
             *ret_widest = width;
@@ -218,6 +219,31 @@ TEST(bar_fits_into_any_width)
         (void)frames(&widest);
         CHECK_LT(widest, (size_t)widths[i]);
         CHECK_EQ(screen.text[screen.size - 1], '\n');
+    }
+}
+
+static void
+body_wide(void)
+{
+    troupe_progress *bar =
+        bar_new("\u3042\u6f22\u5b57\uac00\u3042\u6f22\u5b57\uac00\u3042\u6f22",
+                5000, false, true);
+
+    count_up(bar, 5000, 1);
+    troupe_progress_free(bar);
+}
+
+TEST(bar_knows_that_characters_may_take_two_columns)
+{
+    static const unsigned short widths[] = {24, 29, 60};
+    size_t widest;
+
+    environment_plain();
+    for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+        watch(body_wide, widths[i]);
+        (void)frames(&widest);
+        CHECK_LT(widest, (size_t)widths[i]);
+        CHECK(strstr(screen.text, "\u3042") != NULL || widths[i] < 29);
     }
 }
 
