@@ -207,7 +207,7 @@ interrupt(struct troupe__pool_control *control, struct troupe__map *map,
 
     troupe__store_relaxed(&control->pool->tasks_interrupted,
                           control->pool->tasks_interrupted + 1);
-    times = interrupted_count(map, task);
+    times = map->retries == 0 ? 0 : interrupted_count(map, task);
     if (times != 0 && times <= map->retries) {
         if (over)
             return;
