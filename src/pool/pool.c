@@ -450,7 +450,6 @@ troupe__pool_job_new(struct troupe__pool_control *control,
                               size);
     }
     memset(job, 0, cleared);
-    job->size = size;
     *ret_place = place;
     memcpy(ret_job, &job, sizeof(void *));
     return 0;

@@ -103,7 +103,7 @@ struct troupe__job {
     uint32_t cancelled;
     uint64_t function;
     uint64_t context;
-    uint64_t size; /* of the whole job */
+    uint64_t reserved_;
 };
 
 enum troupe__job_kind { TROUPE__JOB_BULK = 1, TROUPE__JOB_STREAM = 2 };
