@@ -4,4 +4,4 @@
 # file: src/ipc/queue.c
 # scenario: troupe_queue_info_get
 # expect: corruption
-s/^    info->items = troupe__place_between(head, tail);/    info->items = troupe__place_between(head, tail) + 1u;/
+s/^    found.items = troupe__place_between(head, tail) - done;/    found.items = troupe__place_between(head, tail) + 1u;/
