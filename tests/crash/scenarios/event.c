@@ -254,6 +254,20 @@ SCENARIO(clear_sleeper) = {
     .check = check_set,
 };
 
+SCENARIO(clear_two) = {
+    .function = {FUNCTION(troupe_event_clear)},
+    .state = "not set, a sleeping peer, a second victim sets",
+    .setup = setup,
+    .peers = {peer_sleeps},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_clear,
+    .second_prepare = join_family,
+    .second = second_set,
+    .survivors = {set_it, NULL},
+    .check = check_set,
+};
+
 /* ---- wait ---- */
 
 static void
@@ -342,6 +356,19 @@ SCENARIO(wait_beside) = {
     .victim = victim_wait,
     .nudge = nudge_set,
     .survivors = {set_if_not_set, NULL},
+    .check = check_wait,
+};
+
+SCENARIO(wait_two) = {
+    .function = {FUNCTION(troupe_event_wait)},
+    .state = "not set, sleeps, is set, a second victim sets",
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_wait,
+    .nudge = nudge_set,
+    .second_prepare = join_family,
+    .second = second_set,
+    .survivors = {set_if_not_set, wait_for_it},
     .check = check_wait,
 };
 

@@ -302,6 +302,36 @@ SCENARIO(alloc_grow_counted) = {
     .check = check_large,
 };
 
+static void
+second_alloc_growing(void)
+{
+    (void)!troupe_alloc(100000);
+}
+
+static void
+check_two_large(void)
+{
+    bool given = free_victims_block(100000);
+
+    if ((crash_completed() || crash_second_completed()) && !given)
+        crash_fail(CRASH_LOSS, "what a victim was given is not its own");
+    if (given)
+        (void)free_victims_block(100000);
+    counted_check(0);
+}
+
+SCENARIO(alloc_grow_two) = {
+    .function = {FUNCTION(troupe_alloc)},
+    .state = "large, the heap grows, a second victim's as well",
+    .setup = growing_heap,
+    .prepare = join_family,
+    .victim = victim_alloc_growing,
+    .second_prepare = join_family,
+    .second = second_alloc_growing,
+    .survivors = {settle, NULL},
+    .check = check_two_large,
+};
+
 /* One step of growth after the other, and the last one refused. */
 static void
 victim_alloc_all(void)
@@ -491,24 +521,30 @@ victim_realloc(void)
 /* Killed in between it leaves the old block, or the new one, which it may not
  * have named yet, or none: the new one is its own until it is handed out. */
 static void
-check_realloc(void)
+moved_from_to(size_t old_size, size_t new_size)
 {
     void *moved = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
 
     if (crash_completed()) {
         CRASH_REQUIRE(moved != NULL, CRASH_CORRUPTION, "realloc failed");
-        if (!has_pattern(moved, COUNTED_SIZE, 0x33))
+        if (!has_pattern(moved, old_size, 0x33))
             crash_fail(CRASH_CORRUPTION, "the content did not come along");
         CRASH_REQUIRE(troupe_free(moved) == 0, CRASH_CORRUPTION,
                       "what the victim got cannot be freed");
     } else if (troupe_usable_size(block) != 0) {
         /* Still the old one, unless it was freed and is somebody's cache. */
-        if (!has_pattern(block, COUNTED_SIZE, 0x33))
+        if (!has_pattern(block, old_size, 0x33))
             crash_fail(CRASH_CORRUPTION, "the old block was changed");
         (void)troupe_free(block);
     } else
-        (void)free_victims_block(3 * COUNTED_SIZE);
+        (void)free_victims_block(new_size);
     counted_check(0);
+}
+
+static void
+check_realloc(void)
+{
+    moved_from_to(COUNTED_SIZE, 3 * COUNTED_SIZE);
 }
 
 SCENARIO(realloc_moves) = {
@@ -519,6 +555,36 @@ SCENARIO(realloc_moves) = {
     .victim = victim_realloc,
     .survivors = {NULL, NULL},
     .check = check_realloc,
+};
+
+static void
+setup_large(void)
+{
+    counted_heap();
+    block = patterned(LARGE, 0x33);
+}
+
+/* To a small one: each part of the copy is a kill point. */
+static void
+victim_realloc_small(void)
+{
+    keep(troupe_realloc(block, COUNTED_SIZE));
+}
+
+static void
+check_realloc_small(void)
+{
+    moved_from_to(COUNTED_SIZE, COUNTED_SIZE);
+}
+
+SCENARIO(realloc_large) = {
+    .function = {FUNCTION(troupe_realloc)},
+    .state = "large to small",
+    .setup = setup_large,
+    .prepare = prepare_cached,
+    .victim = victim_realloc_small,
+    .survivors = {NULL, NULL},
+    .check = check_realloc_small,
 };
 
 static void
@@ -628,13 +694,6 @@ SCENARIO(free_cold) = {
     .survivors = {settle, NULL},
     .check = check_free,
 };
-
-static void
-setup_large(void)
-{
-    counted_heap();
-    block = patterned(LARGE, 0x33);
-}
 
 SCENARIO(free_large) = {
     .function = {FUNCTION(troupe_free)},

@@ -408,8 +408,8 @@ peer_get_polls(void)
                   troupe_error_name(status));
 }
 
-void
-peer_put_polls(void)
+static void
+put_polls(int expected)
 {
     int epoll, status;
 
@@ -418,8 +418,26 @@ peer_put_polls(void)
     crash_ready();
     while ((status = put(FIRST + 5, TROUPE_NOW)) == -EAGAIN)
         sleep_in(epoll);
-    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "put: %s",
+    CRASH_REQUIRE(status == expected, CRASH_CORRUPTION, "put: %s",
                   troupe_error_name(status));
+}
+
+void
+peer_put_polls(void)
+{
+    put_polls(0);
+}
+
+void
+peer_put_polls_until_end(void)
+{
+    put_polls(-EPIPE);
+}
+
+void
+peer_put_polls_refused(void)
+{
+    put_polls(-ESHUTDOWN);
 }
 
 /* ---- checks ---- */

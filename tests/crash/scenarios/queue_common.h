@@ -79,6 +79,8 @@ void peer_get_sleeps(void);
 void peer_put_sleeps(void);
 void peer_get_polls(void);
 void peer_put_polls(void);
+void peer_put_polls_until_end(void);
+void peer_put_polls_refused(void);
 
 /* ---- checks, for the stage ---- */
 

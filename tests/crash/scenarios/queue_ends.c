@@ -91,6 +91,32 @@ SCENARIO(shutdown_full) = {
     .check = check_put,
 };
 
+SCENARIO(shutdown_full_poller) = {
+    .function = {FUNCTION(troupe_queue_shutdown)},
+    .state = "full, an epoll_wait sleeper puts",
+    .setup = setup_full,
+    .peers = {peer_put_polls_refused},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_shutdown,
+    .survivors = {survivor_shutdown_full, NULL},
+    .check = check_put,
+};
+
+SCENARIO(shutdown_put) = {
+    .function = {FUNCTION(troupe_queue_shutdown)},
+    .state = "a sleeping consumer, a second victim puts",
+    .setup = setup_empty,
+    .peers = {peer_get_until_end},
+    .woken = 1,
+    .prepare = join_family,
+    .victim = victim_shutdown,
+    .second_prepare = prepare_second_put,
+    .second = second_put,
+    .survivors = {survivor_shutdown, NULL},
+    .check = check_pair_put,
+};
+
 /* ---- declared parties ---- */
 
 static void
@@ -199,6 +225,49 @@ SCENARIO(attach_consumer) = {
     .check = check_put,
 };
 
+SCENARIO(attach_consumer_poller) = {
+    .function = {FUNCTION(troupe_queue_attach_consumer)},
+    .state = "full, an epoll_wait sleeper puts",
+    .setup = setup_full,
+    .peers = {peer_put_polls_until_end},
+    .prepare = join_family,
+    .victim = victim_attach_consumer,
+    .survivors = {survivor_consumes_and_leaves, NULL},
+    .check = check_put,
+};
+
+static void
+prepare_consumer(void)
+{
+    CRASH_REQUIRE(troupe_queue_attach_consumer(queue) == 0, CRASH_CORRUPTION,
+                  "attach");
+}
+
+/* By close or by death: the last consumer has left. */
+SCENARIO(close_consumer) = {
+    .function = {FUNCTION(troupe_queue_close)},
+    .state = "the only consumer, full, a sleeping producer",
+    .setup = setup_full,
+    .peers = {peer_put_until_end},
+    .late = 1,
+    .woken = 1,
+    .prepare = prepare_consumer,
+    .victim = victim_close,
+    .check = check_put,
+};
+
+SCENARIO(close_consumer_poller) = {
+    .function = {FUNCTION(troupe_queue_close)},
+    .state = "the only consumer, full, an epoll_wait sleeper",
+    .setup = setup_full,
+    .peers = {peer_put_polls_until_end},
+    .late = 1,
+    .woken = 1,
+    .prepare = prepare_consumer,
+    .victim = victim_close,
+    .check = check_put,
+};
+
 /* ---- new, free, figures ---- */
 
 static void
@@ -220,6 +289,27 @@ SCENARIO(fileno_first) = {
     .prepare = join_family,
     .victim = victim_fileno,
     .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+static void
+victim_fileno_put(void)
+{
+    int fd;
+
+    atomic_store(crash_word(WORD_STATUS),
+                 troupe_queue_fileno(queue, TROUPE_QUEUE_PUT, &fd));
+}
+
+SCENARIO(fileno_put) = {
+    .function = {FUNCTION(troupe_queue_fileno)},
+    .state = "full, an epoll_wait sleeper puts",
+    .setup = setup_full,
+    .peers = {peer_put_polls},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_fileno_put,
+    .survivors = {survivor_get, NULL},
     .check = check_put,
 };
 

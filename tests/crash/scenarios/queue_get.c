@@ -53,6 +53,26 @@ SCENARIO(get_poller) = {
     .check = check_get,
 };
 
+/* Room for both producers, of which the victim has made some. */
+static void
+survivor_get_for_two(void)
+{
+    survivor_get_if_full();
+    must_get();
+}
+
+SCENARIO(get_full_two) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "full, two sleeping producers",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps, peer_put_sleeps},
+    .untimed = 3,
+    .prepare = join_family,
+    .victim = victim_get,
+    .survivors = {survivor_get_for_two, NULL},
+    .check = check_get,
+};
+
 static bool
 nudge_put(unsigned n)
 {
@@ -234,5 +254,36 @@ SCENARIO(get_many_sleeps) = {
     .victim = victim_get_many,
     .nudge = nudge_put_two,
     .survivors = {survivor_put, NULL},
+    .check = check_get_many,
+};
+
+/* Of a second victim one more is. */
+static void
+check_get_many_get(void)
+{
+    check(crash_completed() ? 1 : 3);
+}
+
+SCENARIO(get_many_get) = {
+    .function = {FUNCTION(troupe_queue_get_many)},
+    .state = "three items, a second victim gets",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_get_many,
+    .second_prepare = join_family,
+    .second = second_get,
+    .survivors = {survivor_put_get, survivor_put},
+    .check = check_get_many_get,
+};
+
+SCENARIO(get_many_put) = {
+    .function = {FUNCTION(troupe_queue_get_many)},
+    .state = "three items, a second victim puts",
+    .setup = setup_three,
+    .prepare = join_family,
+    .victim = victim_get_many,
+    .second_prepare = prepare_second_put,
+    .second = second_put,
+    .survivors = {survivor_put_get, survivor_put},
     .check = check_get_many,
 };

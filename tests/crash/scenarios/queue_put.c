@@ -122,6 +122,20 @@ victim_put_try(void)
                  put_ready(TROUPE_NOW) == -EAGAIN ? 0 : -EINVAL);
 }
 
+/* Killed with a wake-up for room: the other sleeper must not miss it. */
+SCENARIO(put_full_beside) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "full, sleeps beside another, a peer gets",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps},
+    .untimed = 1,
+    .prepare = prepare_put,
+    .victim = victim_put,
+    .nudge = nudge_get_two,
+    .survivors = {survivor_get_if_full, NULL},
+    .check = check_put,
+};
+
 SCENARIO(put_full_try) = {
     .function = {FUNCTION(troupe_queue_put)},
     .state = "full, tries once",
@@ -347,4 +361,16 @@ SCENARIO(put_many_full) = {
     .nudge = nudge_get_many,
     .survivors = {survivor_try, survivor_get},
     .check = check_put,
+};
+
+SCENARIO(put_many_get) = {
+    .function = {FUNCTION(troupe_queue_put_many)},
+    .state = "empty, a second victim gets",
+    .setup = setup_empty,
+    .prepare = prepare_many,
+    .victim = victim_put_many,
+    .second_prepare = join_family,
+    .second = second_get,
+    .survivors = {survivor_put, survivor_put_get},
+    .check = check_pair_get_put,
 };

@@ -41,6 +41,27 @@ SCENARIO(reserve_large) = {
     .check = check_put,
 };
 
+/* Less than a queue keeps in itself. */
+enum { SMALL = 64 };
+
+static void
+victim_reserve_small(void)
+{
+    int status = troupe_queue_reserve(queue, SMALL, &reserved);
+
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(reserve_small) = {
+    .function = {FUNCTION(troupe_queue_reserve)},
+    .state = "small",
+    .setup = setup_empty,
+    .prepare = join_family,
+    .victim = victim_reserve_small,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_put,
+};
+
 static void
 victim_commit(void)
 {
@@ -127,6 +148,25 @@ SCENARIO(cancel_large) = {
     .state = "large",
     .setup = setup_large,
     .prepare = prepare_reserved,
+    .victim = victim_cancel,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_put,
+};
+
+static void
+prepare_reserved_small(void)
+{
+    int status = troupe_queue_reserve(queue, SMALL, &reserved);
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "reserve: %s",
+                  troupe_error_name(status));
+}
+
+SCENARIO(cancel_small) = {
+    .function = {FUNCTION(troupe_queue_cancel)},
+    .state = "small",
+    .setup = setup_empty,
+    .prepare = prepare_reserved_small,
     .victim = victim_cancel,
     .survivors = {survivor_put, survivor_get},
     .check = check_put,
@@ -315,4 +355,74 @@ SCENARIO(release_poller) = {
     .victim = victim_release,
     .survivors = {survivor_get_if_full, NULL},
     .check = check_release,
+};
+
+/* Leases one as well, if the first lets it. */
+static void
+second_release(void)
+{
+    size_t size = 0;
+    uint32_t number;
+
+    if (troupe_queue_peek(queue, &leased, &size, TROUPE_NOW) != 0)
+        return;
+    atomic_store(crash_word(WORD_SECOND), 1);
+    number = ((struct item *)leased)->number;
+    if (troupe_queue_release(queue, leased) == 0)
+        crash_got(number);
+}
+
+/* Who was killed after the release has not said so. */
+static void
+check_releases(unsigned hands)
+{
+    unsigned unsaid = !crash_completed(), i;
+
+    if (atomic_load(crash_word(WORD_SECOND)) != 0 && !crash_second_completed())
+        unsaid++;
+    settle();
+    while (get(TROUPE_NOW) >= 0) {
+    }
+    for (i = 0; i < 2 && unsaid > 0; i++)
+        if (crash_got_count(FIRST + i) == 0) {
+            crash_got(FIRST + i);
+            unsaid--;
+        }
+    check(hands);
+}
+
+static void
+check_release_release(void)
+{
+    check_releases(0);
+}
+
+static void
+check_release_get(void)
+{
+    check_releases(1);
+}
+
+SCENARIO(release_release) = {
+    .function = {FUNCTION(troupe_queue_release)},
+    .state = "the first of three, a second victim peeks and releases",
+    .setup = setup_three,
+    .prepare = prepare_leased,
+    .victim = victim_release,
+    .second_prepare = join_family,
+    .second = second_release,
+    .survivors = {survivor_put, NULL},
+    .check = check_release_release,
+};
+
+SCENARIO(release_get) = {
+    .function = {FUNCTION(troupe_queue_release)},
+    .state = "the first of three, a second victim gets",
+    .setup = setup_three,
+    .prepare = prepare_leased,
+    .victim = victim_release,
+    .second_prepare = join_family,
+    .second = second_get,
+    .survivors = {survivor_put, NULL},
+    .check = check_release_get,
 };

@@ -165,6 +165,23 @@ SCENARIO(scope_alloc_more) = {
     .check = check_new,
 };
 
+/* The copy is the scope's as well. */
+static void
+victim_realloc(void)
+{
+    block = troupe_realloc(block, 3 * COUNTED_SIZE);
+}
+
+SCENARIO(scope_realloc) = {
+    .function = {FUNCTION(troupe_realloc)},
+    .state = "a block of a scope",
+    .setup = setup,
+    .prepare = prepare_block,
+    .victim = victim_realloc,
+    .survivors = {use_scope, survive},
+    .check = check_new,
+};
+
 static void
 victim_give(void)
 {
