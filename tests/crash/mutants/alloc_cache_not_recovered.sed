@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # what: blocks cached by the dead are gone
-# operation: troupe_alloc troupe_heap_info_get
+# operation: troupe_alloc
 # file: src/heap/slab.c
 # scenario: troupe_alloc/small, nothing is cached
 # expect: loss

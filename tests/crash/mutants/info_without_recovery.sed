@@ -2,6 +2,6 @@
 # what: figures are told without looking for the dead
 # operation: troupe_heap_info_get
 # file: src/heap/alloc.c
-# scenario: troupe_free/small, the cache has room
+# scenario: troupe_heap_info_get/recovers a dead peer
 # expect: corruption
 /^troupe_heap_info_get/,/^}/s/(void)troupe__slots_recover();/(void)0;/

@@ -2,6 +2,6 @@
 # what: a pool that is freed stays
 # operation: troupe_pool_free
 # file: src/pool/pool.c
-# scenario: troupe_task_return
+# scenario: troupe_pool_free
 # expect: loss
 /^control_end/,/^}/s/^    troupe__pool_destroy(self, control->pool);/    (void)self;/

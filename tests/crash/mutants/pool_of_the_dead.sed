@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # what: the pool of a dead creator is never freed
-# operation: troupe_pool_new troupe_pool_map
+# operation: troupe_pool_map
 # file: src/pool/pool.c
 # scenario: troupe_pool_map/six
 # expect: loss

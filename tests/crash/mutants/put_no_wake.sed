@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # what: a put wakes nobody
-# operation: troupe_queue_put troupe_queue_commit
+# operation: troupe_queue_commit
 # file: src/ipc/queue_put.c
 # scenario: troupe_queue_put/empty, a sleeping,troupe_queue_commit/small
 # expect: hang

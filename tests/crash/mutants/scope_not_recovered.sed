@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # what: the scopes of the dead stay
-# operation: troupe_scope_new troupe_scope_alloc
+# operation: troupe_scope_alloc
 # file: src/heap/scope.c
 # scenario: troupe_scope_alloc
 # expect: loss

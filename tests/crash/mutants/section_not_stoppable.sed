@@ -2,6 +2,6 @@
 # what: a section is none
 # operation: troupe_stoppable_begin
 # file: src/process/stop.c
-# scenario: troupe_process_stop
+# scenario: troupe_stoppable_begin/asked
 # expect: hang
 s/^    self->stoppable++;/    (void)self;/

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # what: the item of a result that was given out stays
-# operation: troupe_imap_free troupe_imap_next
+# operation: troupe_task_return
 # file: src/pool/imap.c
 # scenario: troupe_task_return/a value
 # expect: loss

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # what: a value that was handed over counts as lost and stays
-# operation: troupe_imap_next troupe_pool_imap_unordered
+# operation: troupe_task_return
 # file: src/pool/imap.c
 # scenario: troupe_task_return/a value
 # expect: loss

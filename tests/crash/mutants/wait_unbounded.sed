@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # what: a sleep lasts until it is woken
-# operation: troupe_lock_acquire troupe_event_wait
+# operation: troupe_event_set
 # file: src/heap/wait.c
 # scenario: troupe_lock_acquire/held by a peer, another sleeps behind,troupe_event_set/three
 # expect: hang

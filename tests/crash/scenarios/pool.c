@@ -416,6 +416,39 @@ SCENARIO(pool_terminate) = {
     .check = check_status,
 };
 
+static void
+victim_free(void)
+{
+    int status = troupe_pool_free(pool);
+
+    /* It has ended the workers. */
+    if (status == 0 && (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD))
+        status = -EPROTO;
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+static void end_pool(void);
+
+/* The next pool leaves nothing either, while its creator lives on. */
+static void
+check_freed(void)
+{
+    check_status();
+    pool = make();
+    end_pool();
+}
+
+SCENARIO(pool_free) = {
+    .function = {FUNCTION(troupe_pool_free)},
+    .state = "open, idle",
+    .setup = setup,
+    .prepare = prepare_pool,
+    .victim = victim_free,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_freed,
+};
+
 /* ---- the victim is the worker ---- */
 
 static int

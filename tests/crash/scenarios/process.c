@@ -537,6 +537,53 @@ SCENARIO(section_cold) = {
     .check = check_status,
 };
 
+/* A child of the root that has been asked to stop before it begins. */
+static int
+target_section(void *arg)
+{
+    size_t size = 0;
+    int status;
+
+    (void)arg;
+    crash_gate_wait(GATE_CHILD);
+    crash_step_begin();
+    status = troupe_stoppable_begin();
+    if (status == 0)
+        status = troupe_queue_get(queue, NULL, &size, TROUPE_FOREVER);
+    atomic_store(crash_word(WORD_STATUS), status == -ECANCELED ? 0 : status);
+    crash_step_end();
+    return 0;
+}
+
+static int
+adopt_section(void)
+{
+    int pid;
+
+    start(target_section, false);
+    pid = troupe_process_pid(child);
+    CRASH_REQUIRE(troupe_process_stop(child) == 0, CRASH_CORRUPTION, "stop");
+    crash_gate_open(GATE_CHILD);
+    return pid;
+}
+
+static void
+check_section(void)
+{
+    CRASH_REQUIRE(troupe_process_join(child, PATIENCE) == 0 &&
+                      troupe_process_close(child) == 0,
+                  CRASH_CORRUPTION, "the child has not ended");
+    check_status();
+}
+
+SCENARIO(section_stopped) = {
+    .function = {FUNCTION(troupe_stoppable_begin)},
+    .state = "asked to stop, a get ends",
+    .setup = setup_queue,
+    .adopt = adopt_section,
+    .check = check_section,
+};
+
 /* ---- functions without kill points ---- */
 
 static void
