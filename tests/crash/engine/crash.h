@@ -179,6 +179,7 @@ struct crash_options {
     const char *library; /* whose exports must all be covered, or NULL */
     long only_point;     /* run just this point, -1 is all */
     unsigned deadline;   /* seconds until a survivor counts as hung */
+    unsigned stepping;   /* so many more where a victim is stepped */
     unsigned sample;     /* at most so many points a victim, 0 is all */
     unsigned jobs;       /* scenarios at a time */
     bool brute;          /* every instruction */

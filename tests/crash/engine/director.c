@@ -139,7 +139,7 @@ perform(const struct plan *plan, const struct crash_exempt *exempt)
     /* Comparing memory after each step takes its time. */
     bool stepped = plan->slowly || plan->mode == PLAN_PROFILE ||
                    plan->mode == PLAN_SECOND_PROFILE;
-    int64_t patience = plan->deadline + (stepped ? 90 : 0);
+    int64_t patience = plan->deadline + (stepped ? plan->stepping : 0);
     int64_t end = now_ms() + patience * 1000;
     bool ended = false;
     siginfo_t info;
@@ -526,6 +526,7 @@ run_scenario(const struct crash_options *options,
         .doubt_pure = options->brute && scenario->peers[0] == NULL &&
                       scenario->nudge == NULL && scenario->adopt == NULL,
         .deadline = options->deadline,
+        .stepping = options->stepping,
     };
     char *text = NULL, *line = NULL;
     int64_t began = now_ms();
@@ -733,7 +734,8 @@ exempt_job(pid_t engine, const struct crash_options *options,
         _exit(1);
     for (i = 0; i < count; i++) {
         const struct profile *profile = &control->profile[0];
-        struct plan plan = {.deadline = options->deadline};
+        struct plan plan = {.deadline = options->deadline,
+                            .stepping = options->stepping};
         struct result result = {0};
         char *text = NULL;
 

@@ -84,6 +84,7 @@ struct plan {
     struct crash_point second;
     bool doubt_pure; /* nobody else can change memory: see decode.c */
     unsigned deadline;
+    unsigned stepping;
 };
 
 /* ---- memory shared by the director and all processes of a stage ---- */

@@ -147,7 +147,7 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
         {NULL, 0, NULL, 0},
     };
     struct crash_options options = {
-        .only_point = -1, .deadline = 10, .jobs = 2};
+        .only_point = -1, .deadline = 10, .stepping = 90, .jobs = 2};
     struct crash_totals totals = {0};
     bool list = false, operations = false;
     size_t i;

@@ -435,7 +435,7 @@ static struct crash_options
 defaults(void)
 {
     struct crash_options options = {
-        .only_point = -1, .deadline = 10, .jobs = 2};
+        .only_point = -1, .deadline = 10, .stepping = 90, .jobs = 2};
 
     return options;
 }
@@ -510,6 +510,7 @@ run_wayward(const struct crash_scenario *scenario, long only_point,
     options.stop_at_first = true;
     options.quiet = true;
     options.deadline = 5;
+    options.stepping = 5;
     atomic_store(visits, 0);
     crash_run(&options, &scenario, 1, totals);
 }
