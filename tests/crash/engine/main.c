@@ -14,7 +14,7 @@ usage(FILE *to)
           "\n"
           "  --brute             kill at every instruction\n"
           "  --all-pairs         spare no pair of deaths, see below\n"
-          "  --bounded           at most 8 points a scenario\n"
+          "  --bounded           at most 5 points a scenario\n"
           "  --sample N          at most N points a scenario\n"
           "  --scenario TEXT,... only those whose operation/state has TEXT\n"
           "  --point N           only the N-th instruction\n"
@@ -162,7 +162,7 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
             options.all_pairs = true;
             break;
         case 'B':
-            options.sample = 8;
+            options.sample = 5;
             break;
         case 'n':
             options.sample = (unsigned)number(optarg);
