@@ -54,8 +54,9 @@ typedef struct troupe_heap_options {
  *
  * Returns 0: the heap exists, and this process is the root of a family.
  * -EBUSY: it exists already, nothing is changed. -EINVAL, -E2BIG: an option is
- * not allowed. -ENOMEM, -EMFILE, -ENFILE: the system refused; a later call may
- * try again.
+ * not allowed. -ENOMEM, -EMFILE, -ENFILE: the system has none left; -ENOTSUP:
+ * it refuses what the heap needs, as a filter of system calls may do;
+ * troupe_error_detail() has its word. A later call may try again.
  *
  * Never waits for another process. Thread-safe; not for signal handlers.
  */
@@ -67,8 +68,9 @@ TROUPE_API int troupe_heap_setup(const troupe_heap_options *options);
  *
  * Returns NULL with errno set: ENOMEM (the heap's limit, the window or the
  * machine is exhausted; never a signal later), EUSERS (no thread slot), EMFILE
- * or ENFILE (there was no heap yet, and no descriptor to make it), ENOTSUP (see
- * above: a child of clone(2)). Nothing is changed then.
+ * or ENFILE (there was no heap yet, and no descriptor to make it), ENOTSUP (a
+ * child of clone(2), see above, or a heap that the system refuses). Nothing is
+ * changed then.
  *
  * May wait, boundedly, for another member that is inside the allocator.
  * Thread-safe; no cancellation point. After fork both sides go on using the

@@ -339,7 +339,8 @@ TROUPE_API int troupe_queue_attach_consumer(troupe_queue *queue);
  * copy of the parent's is closed by its first call of this function).
  *
  * 0; -EINVAL (another side, ret_fd NULL); -ESHUTDOWN: closed by this member;
- * -EMFILE, -ENFILE, -ENOMEM. Does not block.
+ * -EMFILE, -ENFILE, -ENOMEM, -ENOTSUP: no descriptor, memory or name for a
+ * socket. Does not block.
  */
 TROUPE_API int troupe_queue_fileno(troupe_queue *queue, int side, int *ret_fd);
 

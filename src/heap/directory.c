@@ -16,9 +16,6 @@
 #define BIRTH_SHIFT 40
 #define OFFSET_MASK ((UINT64_C(1) << BIRTH_SHIFT) - 1)
 
-/* How long to wait for a lock whose holder may have been stopped. */
-#define LOCK_BOUND (50 * TROUPE__MS)
-
 void *
 troupe__object_new(struct troupe__thread *self, enum troupe__kind kind,
                    size_t size, size_t cleared, const char *name)
@@ -183,8 +180,8 @@ troupe__directory_lock(struct troupe__thread *self)
 
     /* Taken over from a dead thread there is nothing to repair: what it was
      * freeing is in its list. */
-    return troupe__mutex_acquire(self, lock, troupe_after_ns(LOCK_BOUND),
-                                 NULL) >= 0;
+    return troupe__mutex_acquire(
+               self, lock, troupe_after_ns(TROUPE__LOCK_BOUND), NULL) >= 0;
 }
 
 void

@@ -51,8 +51,8 @@ static struct troupe__place *place;
 static struct troupe__thread nobody;
 __thread struct troupe__thread *troupe__thread_self = &nobody;
 
-/* Serializes creation and thread exit bookkeeping in this process; held over a
- * fork so that the child finds it free. */
+/* Serializes the heap's creation in this process; held over a fork so that the
+ * child finds it free. */
 static pthread_mutex_t creation = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t thread_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -276,7 +276,6 @@ heap_init(struct troupe__family *family, uint64_t limit)
     heap->slots_limit = TROUPE__SLOTS;
     heap->root_pid = troupe__task_pid();
     heap->root_namespace = troupe__task_namespace();
-    heap->root_start_time = troupe__task_start_time(heap->root_pid);
     heap->created_at = troupe__clock_now();
     heap->pages.limit_pages = heap->arena_pages;
     heap->pages.keep_pages = KEEP_FREE / TROUPE__PAGE;
@@ -307,7 +306,8 @@ create(const troupe_heap_options *options)
     memset(&family, 0, sizeof(family));
     family.fd = troupe__memory_file("troupe");
     if (family.fd < 0)
-        return troupe__detail(family.fd, "creating the heap's memory file");
+        return troupe__detail_refused(family.fd,
+                                      "creating the heap's memory file");
     family.window = options->window != 0
                         ? troupe__round_up(options->window, ALIGNMENT)
                         : DEFAULT_WINDOW;
@@ -323,9 +323,9 @@ create(const troupe_heap_options *options)
     }
     if (status < 0) {
         (void)close(family.fd);
-        return troupe__detail(status == -EEXIST ? -ENOMEM : status,
-                              "no room for a window of %llu bytes",
-                              (unsigned long long)family.window);
+        return troupe__detail_refused(status,
+                                      "no room for a window of %llu bytes",
+                                      (unsigned long long)family.window);
     }
     family.heap = (struct troupe__heap *)(uintptr_t)family.base;
     status = troupe__memory_file_id(family.fd, &family.file);
@@ -334,7 +334,7 @@ create(const troupe_heap_options *options)
     if (status < 0) {
         troupe__memory_unmap(family.base, family.window);
         (void)close(family.fd);
-        return troupe__detail(status, "laying out the heap");
+        return troupe__detail_refused(status, "laying out the heap");
     }
     troupe__family.base = family.base;
     troupe__family.window = family.window;
@@ -431,7 +431,6 @@ static int
 join(void)
 {
     struct troupe__thread *self;
-    uint64_t dead = 0;
     bool settled = true;
     bool created;
     bool started;
@@ -451,14 +450,12 @@ join(void)
     do {
         /* From the claim on the tag is set, though not yet published: only this
          * thread looks at its own page. */
-        status = troupe__slot_claim(self, settled, &dead);
+        status = troupe__slot_claim(self, settled);
         if (status < 0)
             return status;
         status = troupe__member_join(&self->member);
-        /* Also after a failure: leaving settles in the name of this stay alone.
-         * What cannot be settled now keeps its slot. */
-        settled =
-            dead == 0 || troupe__slot_settle(self->slot, self->index, dead);
+        /* What cannot be settled now keeps its slot. */
+        settled = troupe__slot_inherit(self);
         if (status < 0 || !settled)
             troupe__slot_leave(self);
     } while (status == 0 && !settled);

@@ -113,7 +113,10 @@ struct troupe__slot {
     /* Tag of who sets the token's mark in the kernel's place;
      * compare-and-swapped by anybody. */
     uint64_t rescuer;
-    uint64_t reserved_[3];
+    /* Stay whose thread wrote what stands below: the present one's, or an
+     * earlier one's that is still to be settled. */
+    uint32_t contents;
+    uint32_t reserved_[5];
 
     /* What the thread waits for, published on the slow path only. Readers: the
      * inspector, the deadlock detector. Hints. */
@@ -209,14 +212,16 @@ struct troupe__member {
 #define TROUPE__MEMBER_DAEMON 2u
 
 /* Obituary of a thread that died without giving up its slot. Ring of the last
- * ones; `tag` is written last and tells whether the entry is the one meant. */
+ * ones. A writer that was held up while the ring went round writes into
+ * another's entry: what belongs together shows in `check`, and no other entry
+ * counts. */
 struct troupe__obituary {
     uint64_t tag;
     int32_t pid;
     int32_t tid;
     int64_t when;
     char name[32];
-    uint64_t reserved_;
+    uint64_t check; /* of all words before it */
 };
 
 #define TROUPE__OBITUARIES 256u
@@ -300,7 +305,7 @@ struct troupe__heap {
     uint32_t token_word; /* byte offset of the futex word in the token */
     int32_t root_pid;
     uint32_t reserved_;
-    uint64_t root_start_time;
+    uint64_t reserved_root;
     uint64_t root_namespace;
     int64_t created_at;
     uint64_t reserved2_[5];

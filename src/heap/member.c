@@ -235,7 +235,7 @@ self_new(struct troupe__thread *self, struct troupe__place *place)
     if (!troupe__cas_seq_cst(&place->self, &none, self_make(ref))) {
         /* Another thread was first: out of this one, then it is dead. */
         troupe__store_release(&self->slot->member, 0u);
-        troupe__member_abandon(ref);
+        troupe__member_ended(ref);
     }
     return 0;
 }
@@ -771,12 +771,6 @@ troupe__members_census(int64_t now)
             troupe__load_acquire(&member->state) == state)
             troupe__slots_condemn(i + 1, generation);
     }
-}
-
-void
-troupe__member_abandon(struct troupe__member_ref ref)
-{
-    troupe__member_ended(ref);
 }
 
 void

@@ -34,9 +34,6 @@ struct troupe__birth {
 int troupe__member_prepare(const char *name, uint32_t flags,
                            struct troupe__birth *ret_birth);
 
-/* The start failed: takes the record back. */
-void troupe__member_abandon(struct troupe__member_ref ref);
-
 /* Called by the parent once the child exists and the parent can tell its end:
  * the child may go on, see troupe__member_await(). */
 void troupe__member_started(struct troupe__member_ref ref, int32_t pid);
@@ -87,8 +84,9 @@ bool troupe__member_dead(struct troupe__member_ref ref);
  * dead, false stays false. */
 bool troupe__member_has_children(struct troupe__member_ref ref);
 
-/* The parent knows from its pidfd that the child has ended: saves the others
- * the proof. */
+/* The parent knows that the child has ended, from its pidfd, or that it never
+ * came, for the start failed: takes the record back, and saves the others the
+ * proof. */
 void troupe__member_ended(struct troupe__member_ref ref);
 
 /* Recovers records of processes all of whose threads are dead; called by

@@ -21,12 +21,17 @@
 #include "heap/family.h"
 #include "heap/layout.h"
 #include "heap/wait.h"
+#include "os/clock.h"
 #include "os/futex.h"
 
 #include <limits.h>
 
 /* A word held by nobody in particular (.unowned): never dead. */
 #define TROUPE__NOBODY TROUPE__TAG_MARK
+
+/* How long to wait for a lock whose holder is inside when the caller wants to
+ * wait for nothing: it may have been stopped there. */
+#define TROUPE__LOCK_BOUND (50 * TROUPE__MS)
 
 /* The futex is the low half of the word. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "see above");

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <string.h>
 
 #define MAX_HOOKS 8u
@@ -173,6 +174,18 @@ obituary_fill(struct troupe__obituary *o, const struct troupe__slot *slot)
         memset(o->name, 0, sizeof(o->name));
 }
 
+static uint64_t
+obituary_sum(const struct troupe__obituary *o)
+{
+    const unsigned char *bytes = (const unsigned char *)o;
+    uint64_t sum = UINT64_C(14695981039346656037);
+    size_t i;
+
+    for (i = 0; i < offsetof(struct troupe__obituary, check); i++)
+        sum = (sum ^ bytes[i]) * UINT64_C(1099511628211);
+    return sum;
+}
+
 /* A tag may have two obituaries, by two who told of it at once, and then the
  * later one perhaps without the name: see troupe__slots_mourn(). */
 static bool
@@ -189,9 +202,7 @@ obituary_look(uint64_t tag, struct troupe__obituary *ret)
         if (troupe__load_acquire(&o->tag) != tag)
             continue;
         memcpy(&found, o, sizeof(found));
-        troupe__fence_seq_cst();
-        /* Still the same entry: then what was copied belongs together. */
-        if (troupe__load_relaxed(&o->tag) != tag)
+        if (found.tag != tag || found.check != obituary_sum(&found))
             continue;
         *ret = found;
         any = true;
@@ -206,22 +217,23 @@ static void
 obituary_write(const struct troupe__slot *slot, uint64_t tag)
 {
     struct troupe__heap *heap = troupe__family.heap;
-    struct troupe__obituary *o;
-    struct troupe__obituary old;
+    struct troupe__obituary written;
     uint64_t number;
 
-    if (obituary_look(tag, &old) && old.name[0] != '\0')
+    if (obituary_look(tag, &written) && written.name[0] != '\0')
         return;
-    number = troupe__fetch_add_relaxed(&heap->obituary_next, 1u);
-    o = &heap->obituaries[number % TROUPE__OBITUARIES];
-    troupe__store_relaxed(&o->tag, UINT64_C(0));
-    troupe__fence_seq_cst();
-    obituary_fill(o, slot);
+    memset(&written, 0, sizeof(written));
+    written.tag = tag;
+    obituary_fill(&written, slot);
+    written.check = obituary_sum(&written);
     troupe__fence_seq_cst();
     /* Who does not hold the token may have read what the next thread wrote
      * there; that one shows in the generation. */
-    if (troupe__load_relaxed(&slot->generation) == (uint32_t)(tag >> 32))
-        troupe__store_release(&o->tag, tag);
+    if (troupe__load_relaxed(&slot->generation) != (uint32_t)(tag >> 32))
+        return;
+    number = troupe__fetch_add_relaxed(&heap->obituary_next, 1u);
+    memcpy(&heap->obituaries[number % TROUPE__OBITUARIES], &written,
+           sizeof(written));
 }
 
 bool
@@ -239,6 +251,7 @@ troupe__obituary_find(uint64_t tag, struct troupe__obituary *ret)
     if (slot == NULL)
         return false;
     if (troupe__load_acquire(&slot->generation) == (uint32_t)(tag >> 32)) {
+        memset(ret, 0, sizeof(*ret));
         ret->tag = tag;
         obituary_fill(ret, slot);
         troupe__fence_seq_cst();
@@ -249,10 +262,15 @@ troupe__obituary_find(uint64_t tag, struct troupe__obituary *ret)
 }
 
 static uint64_t
+tag_make(uint32_t generation, uint32_t index)
+{
+    return (uint64_t)generation << 32 | TROUPE__TAG_MARK | (index + 1);
+}
+
+static uint64_t
 slot_tag(const struct troupe__slot *slot, uint32_t index)
 {
-    return (uint64_t)troupe__load_acquire(&slot->generation) << 32 |
-           TROUPE__TAG_MARK | (index + 1);
+    return tag_make(troupe__load_acquire(&slot->generation), index);
 }
 
 void
@@ -290,12 +308,18 @@ is_unsettled(const struct troupe__slot *slot)
            troupe__load_relaxed(&slot->dead_generation);
 }
 
-/* All or nothing: the objects that a thread held go after what depends on
- * them. */
-bool
-troupe__slot_settle(struct troupe__slot *slot, uint32_t index, uint64_t tag)
+/*
+ * Settles the intents and caches found in a slot, in the name of the thread
+ * that left them. The caller holds the slot's token and is in the family. All
+ * or nothing: the objects that a thread held go after what depends on them.
+ * False: nothing was done, for the directory's lock was not to be had; somebody
+ * must do it later.
+ */
+static bool
+slot_settle(struct troupe__slot *slot, uint32_t index)
 {
     struct troupe__thread *self = troupe__thread_self;
+    uint64_t tag = tag_make(troupe__load_acquire(&slot->contents), index);
     unsigned i;
 
     troupe__alloc_recover_begun(slot, index);
@@ -353,7 +377,7 @@ stay_recover(struct troupe__slot *slot, uint32_t index)
     obituary_write(slot, tag);
     stay_announce(slot);
     death_note(slot);
-    if (!troupe__slot_settle(slot, index, tag))
+    if (!slot_settle(slot, index))
         return false;
     stay_finish(slot);
     return true;
@@ -361,26 +385,24 @@ stay_recover(struct troupe__slot *slot, uint32_t index)
 
 /*
  * Ends the stay of a dead thread whose slot the caller takes for itself. It
- * cannot settle yet: that takes internal locks, and those a tag. So it settles
- * as soon as it has one (troupe__slot_settle); killed before, it leaves what
- * there is to settle to its own recovery.
+ * cannot settle yet: that takes internal locks, and those a tag. So the slot's
+ * contents stay the dead thread's, and the caller settles them as soon as it
+ * has a tag (troupe__slot_inherit); killed before, it leaves that to its own
+ * recovery.
  *
  * Raising the generation is all the announcement: the caller has no tag under
  * which it could keep others from taking the slot for one whose mark was lost
  * (token_mark), and that is what a stay looks like which was announced dead
  * under a token that is alive.
  */
-static uint64_t
+static void
 stay_replace(struct troupe__slot *slot, uint32_t index)
 {
-    uint64_t tag = slot_tag(slot, index);
-
-    obituary_write(slot, tag);
+    obituary_write(slot, slot_tag(slot, index));
     death_note(slot);
     stay_finish(slot);
     troupe__futex_wake(troupe__slot_token(slot), INT_MAX);
     (void)pthread_mutex_consistent(&slot->token.mutex);
-    return tag;
 }
 
 /* Tries to take a token whose word shows no live thread. 0: taken, clean;
@@ -603,15 +625,33 @@ slot_occupy(struct troupe__thread *thread, struct troupe__slot *slot,
     troupe__store_relaxed(&slot->moment, troupe__family_moment());
     thread->slot = slot;
     thread->index = index;
-    thread->tag = (uint64_t)generation << 32 | TROUPE__TAG_MARK | (index + 1);
+    thread->tag = tag_make(generation, index);
     /* Whoever finds this tag anywhere, and then has passed a fence of its own,
      * finds the token taken, the generation, and who we are. */
     troupe__fence_seq_cst();
 }
 
+/* A slot taken from a dead thread has that one's contents, any other none. */
+static void
+contents_own(const struct troupe__thread *thread)
+{
+    troupe__store_release(&thread->slot->contents,
+                          (uint32_t)(thread->tag >> 32));
+}
+
+bool
+troupe__slot_inherit(const struct troupe__thread *thread)
+{
+    if (troupe__slot_is_own(thread))
+        return true;
+    if (!slot_settle(thread->slot, thread->index))
+        return false;
+    contents_own(thread);
+    return true;
+}
+
 int
-troupe__slot_claim(struct troupe__thread *thread, bool replace,
-                   uint64_t *ret_dead)
+troupe__slot_claim(struct troupe__thread *thread, bool replace)
 {
     struct troupe__heap *heap = troupe__family.heap;
     uint64_t name_space = troupe__family_namespace();
@@ -648,10 +688,11 @@ troupe__slot_claim(struct troupe__thread *thread, bool replace,
             }
             if (status != 0 && status != EOWNERDEAD)
                 continue;
-            *ret_dead = 0;
             if (status == EOWNERDEAD)
-                *ret_dead = stay_replace(slot, i);
+                stay_replace(slot, i);
             slot_occupy(thread, slot, i);
+            if (status == 0)
+                contents_own(thread);
             return 0;
         }
     }
@@ -676,7 +717,7 @@ troupe__slot_leave(struct troupe__thread *thread)
         return;
     }
     /* Settled first, while the tag lives: it takes locks under that name. */
-    settled = troupe__slot_settle(slot, thread->index, thread->tag);
+    settled = slot_settle(slot, thread->index);
     /* It may have left locks behind. */
     obituary_write(slot, thread->tag);
     stay_announce(slot);

@@ -104,17 +104,22 @@ void troupe__slots_condemn(uint32_t member, uint32_t generation);
  * and with it the name. */
 void troupe__slots_mourn(uint32_t member, uint32_t generation);
 
-/* Claims a slot for the calling thread and fills in `thread`. When the slot was
- * a dead thread's, *ret_dead is that one's tag: the caller settles it. Without
- * `replace` slots that a dead thread has left are passed over. */
-int troupe__slot_claim(struct troupe__thread *thread, bool replace,
-                       uint64_t *ret_dead);
+/* Claims a slot for the calling thread and fills in `thread`. It may be a dead
+ * thread's, and then the caller must inherit it before it does anything else;
+ * without `replace` slots that a dead thread has left are passed over. */
+int troupe__slot_claim(struct troupe__thread *thread, bool replace);
 
-/* Settles the intents and caches found in a slot. The caller holds its token
- * and is in the family. False: nothing was done, for the directory's lock was
- * not to be had; somebody must do it later. */
-bool troupe__slot_settle(struct troupe__slot *slot, uint32_t index,
-                         uint64_t tag);
+/* Whether what stands in the thread's slot is its own. */
+static inline bool
+troupe__slot_is_own(const struct troupe__thread *thread)
+{
+    return troupe__load_relaxed(&thread->slot->contents) ==
+           (uint32_t)(thread->tag >> 32);
+}
+
+/* Settles what the thread's slot still holds of a dead one. False: not to be
+ * had now, and the slot must be left. */
+bool troupe__slot_inherit(const struct troupe__thread *thread);
 
 /* Calls the members' hooks; the caller holds the directory's lock. False: there
  * is more to settle, later. */

@@ -41,6 +41,9 @@ publish(struct troupe__wait *wait)
     struct troupe__slot *slot = wait->self->slot;
     uint64_t address = (uint64_t)(uintptr_t)wait->object;
 
+    /* What a dead thread waited for is still to be settled. */
+    if (!troupe__slot_is_own(wait->self))
+        return;
     if (troupe_heap_contains(wait->object, 1))
         address = troupe__family_offset(wait->object);
     wait->outer_object = troupe__load_relaxed(&slot->wait_object);
@@ -234,7 +237,7 @@ troupe__wait_end(struct troupe__wait *wait)
 {
     struct troupe__slot *slot = wait->self->slot;
 
-    if (wait->bound == 0)
+    if (wait->bound == 0 || !troupe__slot_is_own(wait->self))
         return;
     /* A queue's waiter takes the queue's locks between two sleeps. */
     if (wait->outer_kind != 0)

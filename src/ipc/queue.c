@@ -21,10 +21,6 @@
 /* A record of the largest message that is kept in the ring. */
 #define MOST_CELLS (1 + TROUPE_QUEUE_SMALL / TROUPE__CELL)
 
-/* How long to wait for a member that is inside, when the caller wants to wait
- * for nothing: it may have been stopped there. */
-#define LOCK_BOUND (50 * TROUPE__MS)
-
 /* Here, so that a program which can make queues is linked with their recovery.
  */
 __attribute__((constructor)) static void
@@ -77,7 +73,7 @@ troupe__queue_lock(struct troupe__thread *self, troupe_queue *queue,
     troupe__wait_begin(&wait, self, lock, TROUPE__KIND_INTERNAL, deadline);
     do {
         now = troupe__clock_now();
-        wait.deadline = troupe__time_add(now, LOCK_BOUND);
+        wait.deadline = troupe__time_add(now, TROUPE__LOCK_BOUND);
         if (wait.deadline > deadline)
             wait.deadline = deadline;
         status = troupe__word_acquire(&lock->word, self->tag, &wait, ret_dead);
@@ -101,7 +97,7 @@ troupe__queue_lock_slow(struct troupe__thread *self, troupe_queue *queue,
 {
     int64_t now = troupe__clock_now();
     troupe_deadline until =
-        deadline > now ? deadline : troupe__time_add(now, LOCK_BOUND);
+        deadline > now ? deadline : troupe__time_add(now, TROUPE__LOCK_BOUND);
     int status = troupe__queue_lock(self, queue, lock, until, ends, ret_dead);
 
     if (status == -ETIMEDOUT && deadline == TROUPE_NOW)
@@ -124,8 +120,8 @@ troupe__queue_visit(struct troupe__thread *self, struct troupe__mutex *lock,
                     uint64_t *owner, bool single, uint64_t leaving,
                     uint64_t *ret_dead)
 {
-    int status = troupe__mutex_acquire(self, lock, troupe_after_ns(LOCK_BOUND),
-                                       ret_dead);
+    int status = troupe__mutex_acquire(
+        self, lock, troupe_after_ns(TROUPE__LOCK_BOUND), ret_dead);
     uint64_t present;
 
     if (status < 0)

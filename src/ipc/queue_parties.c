@@ -13,8 +13,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define LOCK_BOUND (50 * TROUPE__MS)
-
 static uint64_t
 cell_make(enum troupe__party kind, struct troupe__member_ref member)
 {
@@ -284,7 +282,7 @@ troupe__queue_parties_look(struct troupe__thread *self, troupe_queue *queue,
 
     *ret_watch = 0;
     *ret_dying = false;
-    if (lock(self, queue, troupe_after_ns(LOCK_BOUND)) < 0)
+    if (lock(self, queue, troupe_after_ns(TROUPE__LOCK_BOUND)) < 0)
         return;
     side_look(queue, side, ret_watch, ret_dying);
     unlock(self, queue);
@@ -299,7 +297,7 @@ troupe__queue_parties_count(struct troupe__thread *self, troupe_queue *queue,
     struct walk walk;
     uint64_t *cell;
 
-    if (lock(self, queue, troupe_after_ns(LOCK_BOUND)) < 0)
+    if (lock(self, queue, troupe_after_ns(TROUPE__LOCK_BOUND)) < 0)
         return 0;
     cells_begin(&walk, queue);
     while ((cell = cells_next(&walk)) != NULL)
@@ -382,7 +380,7 @@ troupe__queue_party_died(struct troupe__thread *self, troupe_queue *queue,
 
     if ((before & TROUPE__QUEUE_HAS_PARTIES) == 0)
         return true;
-    if (lock(self, queue, troupe_after_ns(LOCK_BOUND)) < 0)
+    if (lock(self, queue, troupe_after_ns(TROUPE__LOCK_BOUND)) < 0)
         return false;
     cell = find(queue, mine);
     if (cell != NULL)

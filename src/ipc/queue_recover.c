@@ -38,7 +38,7 @@ delivery_close(troupe_queue *queue, uint32_t mark)
 
     if (slot == NULL)
         return;
-    tag |= (uint64_t)troupe__load_acquire(&slot->generation) << 32;
+    tag |= (uint64_t)troupe__load_acquire(&slot->contents) << 32;
     if (lost_mark(tag) == mark && troupe__tag_dead(tag))
         (void)troupe__cas_seq_cst(&slot->queue, &offset, UINT64_C(0));
 }

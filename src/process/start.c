@@ -303,7 +303,7 @@ start_member(troupe_process *p)
         }
         undeclare(p, p->produces_count + p->consumes_count);
     }
-    troupe__member_abandon(p->member);
+    troupe__member_ended(p->member);
     return status;
 }
 

@@ -509,6 +509,13 @@ family_sync(const struct troupe__thread *self)
     return happened;
 }
 
+/* What the system refused to who asks for a descriptor to poll. */
+static int
+refused(int error)
+{
+    return troupe__detail_refused(error, "a descriptor to poll");
+}
+
 /* Makes the family's set, and this member known as one that polls. After a
  * failure there are no bells, and a part of it may be there. */
 static int
@@ -525,19 +532,19 @@ family_open(const struct troupe__thread *self)
     family_close();
     polling.set = troupe__set_new();
     if (polling.set < 0)
-        return polling.set;
+        return refused(polling.set);
     polling.door = troupe__bell_new(&polling.door_name);
     status = polling.door < 0
                  ? polling.door
                  : troupe__set_add(polling.set, polling.door, DATA_DOOR);
     if (status < 0)
-        return status;
+        return refused(status);
     polling.tick = troupe__tick_new();
     status = polling.tick < 0
                  ? polling.tick
                  : troupe__set_add(polling.set, polling.tick, DATA_TICK);
     if (status < 0)
-        return status;
+        return refused(status);
     /* Pairs with the fence in joined(): who joins rings this door, or is seen
      * by the sync that follows. */
     troupe__store_seq_cst(&member->doorbell, polling.door_name);
@@ -653,6 +660,10 @@ bell_new(struct troupe__thread *self, uint64_t *home, struct bell **ret)
             status = troupe__detail(-EMFILE,
                                     "no more than 500 descriptors of events "
                                     "and queues in one process");
+        else if (status < 0)
+            status = refused(status);
+    } else {
+        status = refused(status);
     }
     if (status >= 0) {
         bell->cell = cell_new(self, home, &bell->table);

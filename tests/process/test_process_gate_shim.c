@@ -89,7 +89,7 @@ TEST(gate_lets_a_sleeping_child_through)
     troupe__member_started(scene->birth.member, pid);
     CHECK_EQ(wait_raw(pid), 0);
     CHECK_RC(scene->result, 0);
-    troupe__member_abandon(scene->birth.member);
+    troupe__member_ended(scene->birth.member);
     CHECK_RC(troupe_free(scene), 0);
 }
 

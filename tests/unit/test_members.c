@@ -144,15 +144,15 @@ TEST(member_start_that_failed_is_taken_back)
 
     CHECK_RC(troupe__member_prepare("first", 0, &birth), 0);
     first = birth.member;
-    troupe__member_abandon(first);
+    troupe__member_ended(first);
     CHECK(troupe__member_dead(first));
     CHECK_RC(troupe__member_prepare("second", 0, &birth), 0);
     second = birth.member;
     CHECK_EQ(second.number, first.number);
     CHECK_NE(second.generation, first.generation);
-    troupe__member_abandon(first); /* a second time: not the next one's */
+    troupe__member_ended(first); /* a second time: not the next one's */
     CHECK(!troupe__member_dead(second));
-    troupe__member_abandon(second);
+    troupe__member_ended(second);
 }
 
 /* A parent that starts a child and is gone before the child adopts. */

@@ -72,11 +72,12 @@ no_descriptor(const char *call)
 }
 
 static const char *failing;
+static int fail_with;
 
 static int
 fail_one(const char *call)
 {
-    return strcmp(call, failing) == 0 ? EMFILE : 0;
+    return strcmp(call, failing) == 0 ? fail_with : 0;
 }
 
 /* The producer joins before or after the poller began to poll. */
@@ -284,6 +285,11 @@ TEST(queue_fileno_fails_without_descriptors_and_leaves_nothing)
     troupe__shim_fault = fail_one;
     for (i = 0; i < 3; i++) {
         failing = calls[i];
+        fail_with = ENOBUFS;
+        CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), -ENOMEM);
+        fail_with = EACCES;
+        CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), -ENOTSUP);
+        fail_with = EMFILE;
         CHECK_RC(troupe_queue_fileno(queue, TROUPE_QUEUE_GET, &fd), -EMFILE);
         CHECK_EQ(fd, -7);
     }

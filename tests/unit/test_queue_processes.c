@@ -909,13 +909,13 @@ TEST(queue_forgets_a_member_whose_start_failed)
     CHECK_RC(troupe__member_prepare("child", 0, &birth), 0);
     CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_PUT, birth.member), 0);
     troupe__queue_undeclare(queue, TROUPE_QUEUE_PUT, birth.member);
-    troupe__member_abandon(birth.member);
+    troupe__member_ended(birth.member);
     CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EAGAIN);
     CHECK(!info_of(queue).producers_gone);
     /* One that is never taken back counts as one that came and died. */
     CHECK_RC(troupe__member_prepare("child", 0, &birth), 0);
     CHECK_RC(troupe__queue_declare(queue, TROUPE_QUEUE_PUT, birth.member), 0);
-    troupe__member_abandon(birth.member);
+    troupe__member_ended(birth.member);
     CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EPIPE);
     troupe_queue_free(queue);
 }
@@ -960,7 +960,7 @@ TEST(queue_ends_with_a_start_that_failed)
             CHECK_GE(poll(&bell, 1, 0), 0);
         } while (bell.revents != 0);
         troupe__queue_undeclare(queue, TROUPE_QUEUE_PUT, birth.member);
-        troupe__member_abandon(birth.member);
+        troupe__member_ended(birth.member);
         CHECK_EQ(poll(&bell, 1, 0), 1);
         CHECK(info_of(queue).producers_gone);
         CHECK_RC(troupe_queue_get(queue, &byte, &size, TROUPE_NOW), -EPIPE);

@@ -124,7 +124,7 @@ TEST(queue_waits_to_its_deadline_for_a_producer_that_starts)
     CHECK_GE(troupe_clock(), deadline);
     troupe__shim_atomic_hook = NULL;
     troupe__queue_undeclare(queue, TROUPE_QUEUE_PUT, birth.member);
-    troupe__member_abandon(birth.member);
+    troupe__member_ended(birth.member);
     troupe_queue_free(queue);
 }
 

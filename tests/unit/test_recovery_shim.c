@@ -234,6 +234,79 @@ TEST_TIMEOUT(recovery_begun_anew_and_killed_anywhere_is_finished_by_the_next,
     CHECK_GT(point, 200u);
 }
 
+static struct shared *scene;
+
+/* Behind the count, before the slot says that it was made. */
+static void
+die_when_counted(const volatile void *address)
+{
+    if (address == &scene->slots[0]->queue && scene->queue->lost != 0)
+        (void)raise(SIGKILL);
+}
+
+/* Joins as one that is killed by the hook. */
+static int
+join_to_the_hook(struct shared *s, void (*hook)(const volatile void *))
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        scene = s;
+        troupe__shim_atomic_hook = hook;
+        s->slots[1] = unit_slot();
+        troupe__shim_atomic_hook = NULL;
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void
+check_counted_once(struct shared *s, uint64_t *before)
+{
+    (void)troupe__slots_recover();
+    CHECK(is_settled(s, 0));
+    CHECK_EQ(lost(s), 1u);
+    CHECK_EQ(unit_info().threads, 1u);
+    CHECK_EQ(unit_info().members, 1u);
+    troupe_queue_free(s->queue);
+    CHECK_RC(troupe_free(s), 0);
+    if (*before == 0)
+        *before = used();
+    CHECK_EQ(used(), *before);
+}
+
+/* A newcomer takes a dead thread's slot before it can settle what the dead one
+ * left; what it was killed in is done in the dead one's name by the next. */
+TEST_TIMEOUT(newcomers_killed_anywhere_count_once_what_their_slot_lost, 120)
+{
+    uint64_t before = 0;
+    uint64_t point = 1;
+    struct shared *s = new_shared();
+    int status;
+
+    CHECK_RC(troupe_queue_put(s->queue, "x", 1, TROUPE_NOW), 0);
+    dies_after_its_commit(s, 0);
+    CHECK(WIFSIGNALED(join_to_the_hook(s, die_when_counted)));
+    CHECK(WIFSIGNALED(join_to_the_hook(s, die_when_counted)));
+    check_counted_once(s, &before);
+    do {
+        s = new_shared();
+        CHECK_RC(troupe_queue_put(s->queue, "x", 1, TROUPE_NOW), 0);
+        dies_after_its_commit(s, 0);
+        points_left = point;
+        (void)join_to_the_hook(s, die_at_a_point);
+        points_left = point + point / 2;
+        status = join_to_the_hook(s, die_at_a_point);
+        if (WIFEXITED(status))
+            CHECK(s->slots[1] == s->slots[0]);
+        check_counted_once(s, &before);
+        point += 1 + point / 20;
+    } while (!WIFEXITED(status));
+    CHECK_GT(point, 100u);
+}
+
 static troupe_queue *growing;
 
 static void
