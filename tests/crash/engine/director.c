@@ -588,10 +588,14 @@ selected(const struct crash_options *options,
     if (at == NULL)
         return !scenario->lengthy || options->sample == 0;
     snprintf(name, sizeof(name), "%s/%s", scenario->operation, scenario->state);
-    /* Alternatives are separated by commas. */
+    /* Alternatives are separated by commas, which have a space behind them
+     * where they are part of a state. */
     while (*at != '\0') {
         size_t length = strcspn(at, ",");
         char part[256];
+
+        while (at[length] == ',' && at[length + 1] == ' ')
+            length += 1 + strcspn(at + length + 1, ",");
 
         if (length > 0 && length < sizeof(part)) {
             memcpy(part, at, length);
@@ -711,8 +715,10 @@ crash_run(const struct crash_options *options,
     fflush(NULL);
     for (i = 0; i < jobs; i++) {
         pids[i] = fork();
-        if (pids[i] == 0)
+        if (pids[i] == 0) {
+            tracee_processor = i;
             job_main(engine, options, scenarios, count, board);
+        }
     }
     for (i = 0; i < jobs; i++)
         await_job(board, pids[i]);

@@ -152,6 +152,9 @@ bool decode_is_pure(const unsigned char *code);
 /* Compare memory behind those, too: it is an error if it has changed. */
 extern bool doubt_pure;
 
+/* Which of the processors this job's victims are driven on. */
+extern unsigned tracee_processor;
+
 /* ---- shared memory ---- */
 
 /* Finds all memory shared with other processes and remembers its content. */

@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void
 usage(FILE *to)
@@ -24,6 +25,7 @@ usage(FILE *to)
           "  --stop-at-first     end a scenario at its first finding\n"
           "  --jobs N            scenarios at a time (2)\n"
           "  --operations        list the functions that have kill points\n"
+          "  --covers            list each scenario with each function it has\n"
           "  --list, --verbose, --quiet, --help\n"
           "\n"
           "Without --brute a victim dies at each distinct point: between two "
@@ -98,6 +100,22 @@ print_operations(const struct crash_scenario *const *scenarios, size_t count)
                 printf("%s\n", scenarios[i]->covers[j].name);
 }
 
+/* How a scenario's line begins in the results, then a function it is about. */
+static void
+print_covers(const struct crash_scenario *const *scenarios, size_t count)
+{
+    size_t i, j;
+
+    for (i = 0; i < count; i++) {
+        const struct crash_scenario *one = scenarios[i];
+
+        printf("%-28s %-50s\t%s\n", one->operation, one->state, one->operation);
+        for (j = 0; one->covers != NULL && one->covers[j].name != NULL; j++)
+            printf("%-28s %-50s\t%s\n", one->operation, one->state,
+                   one->covers[j].name);
+    }
+}
+
 /* The reasons, for those who read the output. */
 static void
 print_exempt(const struct crash_exempt *exempt, size_t count)
@@ -123,6 +141,31 @@ number(const char *text)
     return value;
 }
 
+/*
+ * A copy or a fill by one repeated instruction is thousands of steps, each of
+ * which changes memory, and all of which leave the same to who comes after a
+ * death. So the C library is to use others, which it must be told at its start.
+ */
+static void
+without_repeats(char **argv)
+{
+    static const char name[] = "GLIBC_TUNABLES";
+    static const char value[] = "glibc.cpu.x86_rep_movsb_threshold=0x10000000:"
+                                "glibc.cpu.x86_rep_stosb_threshold=0x10000000";
+    const char *given = getenv(name);
+    char path[4096];
+    ssize_t length;
+
+    if ((given != NULL && strcmp(given, value) == 0) ||
+        setenv(name, value, 1) != 0)
+        return;
+    length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    if (length > 0) {
+        path[length] = '\0';
+        execv(path, argv);
+    }
+}
+
 int
 crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
            size_t count, const struct crash_exempt *exempt, size_t exempt_count)
@@ -141,6 +184,7 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
         {"jobs", required_argument, NULL, 'j'},
         {"list", no_argument, NULL, 'l'},
         {"operations", no_argument, NULL, 'o'},
+        {"covers", no_argument, NULL, 'c'},
         {"verbose", no_argument, NULL, 'v'},
         {"quiet", no_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},
@@ -149,10 +193,11 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
     struct crash_options options = {
         .only_point = -1, .deadline = 10, .stepping = 90, .jobs = 2};
     struct crash_totals totals = {0};
-    bool list = false, operations = false;
+    bool list = false, operations = false, covers = false;
     size_t i;
     int c;
 
+    without_repeats(argv);
     while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
         switch (c) {
         case 'b':
@@ -194,6 +239,9 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
         case 'o':
             operations = true;
             break;
+        case 'c':
+            covers = true;
+            break;
         case 'v':
             options.verbose = true;
             break;
@@ -210,6 +258,10 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
     }
     if (operations) {
         print_operations(scenarios, count);
+        return 0;
+    }
+    if (covers) {
+        print_covers(scenarios, count);
         return 0;
     }
     if (list) {

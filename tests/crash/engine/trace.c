@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -242,16 +243,76 @@ go_on(struct tracee *tracee, bool one)
     return TRACEE_STOPPED;
 }
 
+/* ---- one processor for both ---- */
+
+unsigned tracee_processor;
+
+static cpu_set_t everywhere;
+static bool pinned;
+
+/*
+ * While it is driven, a victim runs where we do: from one processor to another
+ * each step would wait for the other one to wake up, which takes longer than
+ * all the rest. That is nobody else's business, so we do not fork meanwhile.
+ */
+static void
+pin(pid_t pid)
+{
+    unsigned left = tracee_processor;
+    cpu_set_t one;
+    size_t i = 0;
+
+    if (sched_getaffinity(0, sizeof(everywhere), &everywhere) != 0)
+        return;
+    left %= (unsigned)CPU_COUNT(&everywhere);
+    while (!CPU_ISSET(i, &everywhere) || left-- > 0)
+        i++;
+    CPU_ZERO(&one);
+    CPU_SET(i, &one);
+    pinned = sched_setaffinity(pid, sizeof(one), &one) == 0 &&
+             sched_setaffinity(0, sizeof(one), &one) == 0;
+}
+
+static void
+unpin(void)
+{
+    (void)sched_setaffinity(0, sizeof(everywhere), &everywhere);
+    pinned = false;
+}
+
+/* The victim has asked where it may run: it is told what would be true. */
+static void
+answer_affinity(pid_t pid)
+{
+    struct arch_syscall call;
+    struct iovec from, to;
+
+    if (!pinned || !arch_get_syscall(pid, &call) || call.result <= 0 ||
+        (size_t)call.result > sizeof(everywhere))
+        return;
+    from.iov_base = &everywhere;
+    from.iov_len = (size_t)call.result;
+    to.iov_base = (void *)(uintptr_t)call.argument[2];
+    to.iov_len = from.iov_len;
+    (void)process_vm_writev(pid, &from, 1, &to, 1, 0);
+}
+
 /* One instruction; a system call that waits may end asleep. */
 static enum tracee_state
 step(struct tracee *tracee)
 {
-    bool may_sleep = arch_at_syscall(tracee->pc) &&
-                     waits_for_others(arch_syscall_number(tracee->pid));
+    long number =
+        arch_at_syscall(tracee->pc) ? arch_syscall_number(tracee->pid) : -1;
+    enum tracee_state state;
 
     if (go_on(tracee, true) == TRACEE_ENDED)
         return TRACEE_ENDED;
-    return may_sleep ? await_stop_or_sleep(tracee) : await_stop(tracee);
+    if (number >= 0 && waits_for_others(number))
+        return await_stop_or_sleep(tracee);
+    state = await_stop(tracee);
+    if (number == SYS_sched_getaffinity && state == TRACEE_STOPPED)
+        answer_affinity(tracee->pid);
+    return state;
 }
 
 bool
@@ -373,10 +434,10 @@ arrived(const struct profile *profile, const struct crash_point *until)
 
 bool doubt_pure;
 
-void
-tracee_profile(struct tracee *tracee, struct profile *profile,
-               const struct crash_covers *covers, bool (*nudge)(unsigned n),
-               const struct crash_point *until)
+static void
+profile_steps(struct tracee *tracee, struct profile *profile,
+              const struct crash_covers *covers, bool (*nudge)(unsigned n),
+              const struct crash_point *until)
 {
     struct crash_point *points = profile->points;
     struct since since = {0};
@@ -436,6 +497,16 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
     }
     profile->arrived = arrived(profile, until);
     shared_end();
+}
+
+void
+tracee_profile(struct tracee *tracee, struct profile *profile,
+               const struct crash_covers *covers, bool (*nudge)(unsigned n),
+               const struct crash_point *until)
+{
+    pin(tracee->pid);
+    profile_steps(tracee, profile, covers, nudge, until);
+    unpin();
 }
 
 /* ---- going there again ---- */
@@ -530,8 +601,11 @@ run(struct tracee *tracee, struct way *way, bool *moved)
 
             tracee->pending = 0;
             inside = !inside;
-            may_sleep = inside && arch_get_syscall(tracee->pid, &call) &&
-                        waits_for_others(call.number);
+            if (!arch_get_syscall(tracee->pid, &call))
+                continue;
+            may_sleep = inside && waits_for_others(call.number);
+            if (!inside && call.number == SYS_sched_getaffinity)
+                answer_affinity(tracee->pid);
         } else if (tracee->pending == 0) {
             *moved = true;
             return true;
@@ -539,9 +613,9 @@ run(struct tracee *tracee, struct way *way, bool *moved)
     }
 }
 
-bool
-tracee_reach(struct tracee *tracee, const struct crash_point *point,
-             bool (*nudge)(unsigned n))
+static bool
+reach(struct tracee *tracee, const struct crash_point *point,
+      bool (*nudge)(unsigned n))
 {
     struct way way = {.goal = point, .nudge = nudge};
     uint64_t pcs[2] = {end_of_operation(), point->pc};
@@ -569,6 +643,18 @@ tracee_reach(struct tracee *tracee, const struct crash_point *point,
         if (step(tracee) != TRACEE_STOPPED)
             return false;
     return point->kind != POINT_SLEEP || step(tracee) == TRACEE_ASLEEP;
+}
+
+bool
+tracee_reach(struct tracee *tracee, const struct crash_point *point,
+             bool (*nudge)(unsigned n))
+{
+    bool reached;
+
+    pin(tracee->pid);
+    reached = reach(tracee, point, nudge);
+    unpin();
+    return reached;
 }
 
 /* ---- the run without a death ---- */
