@@ -4,9 +4,13 @@
 TEST_TIMEOUT(some_kill_points_of_every_operation_hurt_nobody, 600)
 {
     /* With the library, every function of it must be covered. */
-    char *arguments[] = {(char[]){"crash-engine"}, (char[]){"--bounded"},
-                         (char[]){"--quiet"},      (char[]){"--library"},
-                         (char[]){CRASH_LIBRARY},  NULL};
+    char *arguments[] = {(char[]){"crash-engine"},
+                         (char[]){"--sample"},
+                         (char[]){CRASH_POINTS},
+                         (char[]){"--quiet"},
+                         (char[]){"--library"},
+                         (char[]){CRASH_LIBRARY},
+                         NULL};
 
     run_beside("crash-engine", arguments);
 }
@@ -14,7 +18,6 @@ TEST_TIMEOUT(some_kill_points_of_every_operation_hurt_nobody, 600)
 TEST_TIMEOUT(the_lock_and_the_event_need_no_futex_waitv, 300)
 {
     char *arguments[] = {(char[]){"crash-engine"},
-                         (char[]){"--bounded"},
                          (char[]){"--quiet"},
                          (char[]){"--without-waitv"},
                          (char[]){"--sample"},
