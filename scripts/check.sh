@@ -132,8 +132,9 @@ configuration() {
     report=$work/$1.report
     : >"$report"
     rm -f "$work/$1.xml"
+    # one more at a time than there are processors: many wait for a deadline
     TROUPE_TEST_REPORT=$report TROUPE_TEST_TIMEOUT_SCALE=$4 \
-        ctest --test-dir "$work/$1" -j "$jobs" --no-tests=error \
+        ctest --test-dir "$work/$1" -j "$((jobs + 1))" --no-tests=error \
         --output-on-failure --output-junit "$work/$1.xml" \
         >"$work/$1.test.log" 2>&1 </dev/null
     if [ ! -s "$work/$1.xml" ]; then
@@ -160,9 +161,8 @@ configuration() {
 }
 
 static() {
-    # The models take as long as all the others together, on one processor, and
-    # are waited for at the end. What a shell starts beside itself would not
-    # hear an interrupt.
+    # The models need one processor, and are waited for at the end. What a
+    # shell starts beside itself would not hear an interrupt.
     script models env --default-signal=INT sh tests/model/run &
     models=$!
     script headers sh scripts/check-headers.sh

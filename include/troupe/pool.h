@@ -111,8 +111,7 @@ typedef struct troupe_pool_options {
 
     /* Workers; 0 = as many as there are processors for this process: those it
      * may run on, and no more than the quota of its control groups (version 2)
-     * pays for.
-     * At most TROUPE_POOL_MAX_PROCESSES. */
+     * pays for. At most TROUPE_POOL_MAX_PROCESSES. */
     uint32_t processes;
     uint8_t reserved_[12];
 } troupe_pool_options;

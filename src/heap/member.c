@@ -205,6 +205,22 @@ slot_bind(struct troupe__thread *self, uint32_t number, uint32_t generation)
     self->member = number;
 }
 
+/* Takes a record back that nobody can have named. What others left is not
+ * settled with it: this thread may still have to inherit its slot. */
+static void
+record_withdraw(struct troupe__thread *self, struct troupe__member_ref ref)
+{
+    struct troupe__member *member = troupe__member_at(ref.number - 1);
+
+    if (!record_claim(member, self->tag))
+        return;
+    if (troupe__load_acquire(&member->state) ==
+        state_make(ref.generation, TROUPE__MEMBER_ALIVE))
+        troupe__store_release(&member->state, state_make(ref.generation + 1,
+                                                         TROUPE__MEMBER_FREE));
+    record_unclaim(member);
+}
+
 /* Makes a record for this process, unless another thread is faster. */
 static int
 self_new(struct troupe__thread *self, struct troupe__place *place)
@@ -233,9 +249,9 @@ self_new(struct troupe__thread *self, struct troupe__place *place)
               state_generation(troupe__load_relaxed(&member->state)));
     ref = record_publish(index, TROUPE__MEMBER_ALIVE);
     if (!troupe__cas_seq_cst(&place->self, &none, self_make(ref))) {
-        /* Another thread was first: out of this one, then it is dead. */
+        /* Another thread was first. */
         troupe__store_release(&self->slot->member, 0u);
-        troupe__member_ended(ref);
+        record_withdraw(self, ref);
     }
     return 0;
 }

@@ -174,6 +174,20 @@ obituary_fill(struct troupe__obituary *o, const struct troupe__slot *slot)
         memset(o->name, 0, sizeof(o->name));
 }
 
+/* An entry of the ring may be written and read at once, and then its sum is
+ * wrong: so it is copied by words. */
+static void
+obituary_copy(struct troupe__obituary *to, const struct troupe__obituary *from)
+{
+    typedef uint64_t __attribute__((may_alias)) word;
+    word *target = (word *)(void *)to;
+    const word *source = (const word *)(const void *)from;
+    size_t i;
+
+    for (i = 0; i < sizeof(*to) / sizeof(word); i++)
+        troupe__store_relaxed(&target[i], troupe__load_relaxed(&source[i]));
+}
+
 static uint64_t
 obituary_sum(const struct troupe__obituary *o)
 {
@@ -201,7 +215,7 @@ obituary_look(uint64_t tag, struct troupe__obituary *ret)
 
         if (troupe__load_acquire(&o->tag) != tag)
             continue;
-        memcpy(&found, o, sizeof(found));
+        obituary_copy(&found, o);
         if (found.tag != tag || found.check != obituary_sum(&found))
             continue;
         *ret = found;
@@ -232,8 +246,7 @@ obituary_write(const struct troupe__slot *slot, uint64_t tag)
     if (troupe__load_relaxed(&slot->generation) != (uint32_t)(tag >> 32))
         return;
     number = troupe__fetch_add_relaxed(&heap->obituary_next, 1u);
-    memcpy(&heap->obituaries[number % TROUPE__OBITUARIES], &written,
-           sizeof(written));
+    obituary_copy(&heap->obituaries[number % TROUPE__OBITUARIES], &written);
 }
 
 bool

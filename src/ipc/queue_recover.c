@@ -36,7 +36,9 @@ delivery_close(troupe_queue *queue, uint32_t mark)
     struct troupe__slot *slot = troupe__tag_slot(tag);
     uint64_t offset = troupe__family_offset(queue);
 
-    if (slot == NULL)
+    /* The delivery first: one that is a later thread's shows that thread's
+     * contents. The one meant is not settled while the lock is ours. */
+    if (slot == NULL || troupe__load_acquire(&slot->queue) != offset)
         return;
     tag |= (uint64_t)troupe__load_acquire(&slot->contents) << 32;
     if (lost_mark(tag) == mark && troupe__tag_dead(tag))
@@ -119,11 +121,15 @@ held_recover(struct troupe__slot *slot,
     }
 }
 
+/* Whether the lock is to be looked at for a dead thread: it held it, or died in
+ * what the lock protects, or somebody who looked before us died with it. */
 static bool
 held_by(const struct troupe__mutex *lock, uint64_t owner, uint64_t tag)
 {
-    return (troupe__load_relaxed(&lock->word) & ~TROUPE__WAITERS) == tag ||
-           owner == tag;
+    uint64_t holder = troupe__load_relaxed(&lock->word) & ~TROUPE__WAITERS;
+
+    return owner == tag || holder == tag ||
+           (holder != 0 && troupe__tag_dead(holder));
 }
 
 static void

@@ -117,7 +117,7 @@ troupe__memory_commit(int fd, uint64_t offset, uint64_t size)
     int fault = TROUPE__FAULT("fallocate");
 
     if (fault != 0)
-        return fault == EBADF ? -EBADF : -ENOMEM;
+        return -fault;
     /* Where the file would grow beyond the limit the kernel also sends SIGXFSZ,
      * which kills a host that knows nothing of it. */
     if (end > troupe__memory_file_limit() &&
@@ -131,7 +131,7 @@ troupe__memory_commit(int fd, uint64_t offset, uint64_t size)
             continue;
         }
         if (errno != EINTR)
-            return errno == EBADF ? -EBADF : -ENOMEM;
+            return -errno;
         /* The kernel has undone all of it. Under signals that come faster than
          * it can do this much, only less at a time gets done ever. */
         if (chunk > TROUPE__PAGE)

@@ -2,7 +2,6 @@
 #include "os/stderr.h"
 
 #include "os/cancel.h"
-
 #include "os/fd.h"
 
 #include <errno.h>

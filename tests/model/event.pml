@@ -16,7 +16,9 @@
 #define KILLS 1
 #endif
 #define WAITERS 2
+#ifndef SETS
 #define SETS 2
+#endif
 
 bool set = false;      /* one word in the program: set, sleepers, count */
 bool sleepers = false;

@@ -49,7 +49,8 @@ TEST(heap_that_cannot_be_made_says_why_and_can_be_made_later)
         {"mmap", EEXIST, -ENOMEM, EEXIST},
         {"mmap", EAGAIN, -ENOMEM, ENOMEM},
         {"mmap", EACCES, -ENOTSUP, EACCES},
-        {"fallocate", ENOSPC, -ENOMEM, ENOMEM},
+        {"fallocate", ENOSPC, -ENOMEM, ENOSPC},
+        {"fallocate", EPERM, -ENOTSUP, EPERM},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -288,10 +288,17 @@ check_pages(const unsigned char *data, size_t size)
     CHECK_EQ(data[size - 1], 77);
 }
 
-TEST_TIMEOUT(queue_carries_a_gigabyte, 300)
+/* A GiB; less where a sanitizer looks at each byte. */
+#ifdef HARNESS_ASAN
+# define LARGEST_MIB 128
+#else
+# define LARGEST_MIB 1024
+#endif
+
+TEST_TIMEOUT(queue_carries_a_message_of_the_largest_kind, 300)
 {
     troupe_queue *queue = QUEUE(.max_bytes = UINT64_C(2) << 30);
-    size_t whole = ((size_t)1 << 30) - 5;
+    size_t whole = ((size_t)LARGEST_MIB << 20) - 5;
     size_t half = (size_t)sysconf(_SC_AVPHYS_PAGES) / 2 * 4096;
     size_t size = half < whole ? half : whole;
     uint64_t used;

@@ -247,7 +247,7 @@ go_on(struct tracee *tracee, bool one)
 
 unsigned tracee_processor;
 
-static cpu_set_t everywhere;
+static cpu_set_t everywhere, here;
 static bool pinned;
 
 /*
@@ -259,7 +259,6 @@ static void
 pin(pid_t pid)
 {
     unsigned left = tracee_processor;
-    cpu_set_t one;
     size_t i = 0;
 
     if (sched_getaffinity(0, sizeof(everywhere), &everywhere) != 0)
@@ -267,10 +266,10 @@ pin(pid_t pid)
     left %= (unsigned)CPU_COUNT(&everywhere);
     while (!CPU_ISSET(i, &everywhere) || left-- > 0)
         i++;
-    CPU_ZERO(&one);
-    CPU_SET(i, &one);
-    pinned = sched_setaffinity(pid, sizeof(one), &one) == 0 &&
-             sched_setaffinity(0, sizeof(one), &one) == 0;
+    CPU_ZERO(&here);
+    CPU_SET(i, &here);
+    pinned = sched_setaffinity(pid, sizeof(here), &here) == 0 &&
+             sched_setaffinity(0, sizeof(here), &here) == 0;
 }
 
 static void
@@ -278,6 +277,37 @@ unpin(void)
 {
     (void)sched_setaffinity(0, sizeof(everywhere), &everywhere);
     pinned = false;
+}
+
+/* What the victim makes runs where it would. */
+static bool
+makes_a_task(long number)
+{
+    switch (number) {
+    case SYS_clone:
+    case SYS_clone3:
+#ifdef SYS_fork
+    case SYS_fork:
+    case SYS_vfork:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void
+loosen(pid_t pid)
+{
+    if (pinned)
+        (void)sched_setaffinity(pid, sizeof(everywhere), &everywhere);
+}
+
+static void
+tighten(pid_t pid)
+{
+    if (pinned)
+        (void)sched_setaffinity(pid, sizeof(here), &here);
 }
 
 /* The victim has asked where it may run: it is told what would be true. */
@@ -305,11 +335,15 @@ step(struct tracee *tracee)
         arch_at_syscall(tracee->pc) ? arch_syscall_number(tracee->pid) : -1;
     enum tracee_state state;
 
+    if (makes_a_task(number))
+        loosen(tracee->pid);
     if (go_on(tracee, true) == TRACEE_ENDED)
         return TRACEE_ENDED;
     if (number >= 0 && waits_for_others(number))
         return await_stop_or_sleep(tracee);
     state = await_stop(tracee);
+    if (makes_a_task(number))
+        tighten(tracee->pid);
     if (number == SYS_sched_getaffinity && state == TRACEE_STOPPED)
         answer_affinity(tracee->pid);
     return state;
@@ -604,6 +638,8 @@ run(struct tracee *tracee, struct way *way, bool *moved)
             if (!arch_get_syscall(tracee->pid, &call))
                 continue;
             may_sleep = inside && waits_for_others(call.number);
+            if (makes_a_task(call.number))
+                (inside ? loosen : tighten)(tracee->pid);
             if (!inside && call.number == SYS_sched_getaffinity)
                 answer_affinity(tracee->pid);
         } else if (tracee->pending == 0) {

@@ -588,6 +588,28 @@ SCENARIO(realloc_large) = {
 };
 
 static void
+victim_realloc_larger(void)
+{
+    keep(troupe_realloc(block, 2 * LARGE));
+}
+
+static void
+check_realloc_larger(void)
+{
+    moved_from_to(LARGE, 2 * LARGE);
+}
+
+SCENARIO(realloc_larger) = {
+    .function = {FUNCTION(troupe_realloc)},
+    .state = "large to larger",
+    .setup = setup_large,
+    .prepare = join_family,
+    .victim = victim_realloc_larger,
+    .survivors = {NULL, NULL},
+    .check = check_realloc_larger,
+};
+
+static void
 victim_realloc_same(void)
 {
     keep(troupe_realloc(block, COUNTED_SIZE - 8));

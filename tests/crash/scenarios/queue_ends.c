@@ -174,6 +174,27 @@ SCENARIO(close_producer) = {
     .check = check_put,
 };
 
+/* It has no role: to get one it would wait for the first, which may stand in
+ * the lock that both need. */
+static void
+second_close(void)
+{
+    (void)troupe_queue_close(queue);
+}
+
+SCENARIO(close_two) = {
+    .function = {FUNCTION(troupe_queue_close)},
+    .state = "the only producer, a sleeping consumer, a second victim closes",
+    .setup = setup_empty,
+    .peers = {peer_get_until_end},
+    .late = 1,
+    .prepare = prepare_producer,
+    .victim = victim_close,
+    .second_prepare = join_family,
+    .second = second_close,
+    .check = check_put,
+};
+
 SCENARIO(close_poller) = {
     .function = {FUNCTION(troupe_queue_close)},
     .state = "the only producer, an epoll_wait sleeper",

@@ -304,10 +304,13 @@ peer_dies_with_scope(void)
     crash_ready();
 }
 
+/* It recovers by joining, and keeps nothing. */
 static void
-victim_join(void)
+victim_settle(void)
 {
-    join_family();
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    (void)troupe_heap_info_get(&info);
 }
 
 SCENARIO(scope_recovered) = {
@@ -315,7 +318,7 @@ SCENARIO(scope_recovered) = {
     .state = "none; the owner is dead, and so is who clears up",
     .setup = setup,
     .peers = {peer_dies_with_scope},
-    .victim = victim_join,
+    .victim = victim_settle,
     .survivors = {use_scope, survive},
     .check = check_new,
 };
@@ -326,14 +329,6 @@ peer_dies_with_one(void)
 {
     prepare_block();
     crash_ready();
-}
-
-static void
-victim_settle(void)
-{
-    troupe_heap_info info = {.size = sizeof(info)};
-
-    (void)troupe_heap_info_get(&info);
 }
 
 SCENARIO(scope_recovered_two) = {
