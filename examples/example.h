@@ -12,13 +12,14 @@
 #include <time.h>
 #include <troupe.h>
 
-/* Every call of the library returns a status; a negative one means that
+/* Most calls of the library return a status; a negative one means that
  * nothing happened. */
 static inline void
 check(int status, const char *what)
 {
     if (status < 0) {
-        (void)fprintf(stderr, "%s: %s %s\n", what, troupe_strerror(status),
+        (void)fprintf(stderr, "%s: %s%s%s\n", what, troupe_strerror(status),
+                      troupe_error_detail()[0] != '\0' ? ": " : "",
                       troupe_error_detail());
         troupe_exit(EXIT_FAILURE);
     }

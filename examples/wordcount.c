@@ -17,8 +17,8 @@
  * is reported.) Symbolic links below the paths are not followed.
  *
  * How it works: the main process walks the paths and gives out tasks, each some
- * pieces of files of about 2 MiB together. All processes share a dictionary, in
- * the heap, that gives every word a number; it only ever grows, by one
+ * pieces of files of about 256 KiB together. All processes share a dictionary,
+ * in the heap, that gives every word a number; it only ever grows, by one
  * compare-and-swap, so it needs no lock, and whoever dies in it harms nobody. A
  * worker counts its pieces by itself and returns pairs of number and count, as
  * one block of the heap; the main process adds them up. A task is counted when
@@ -52,7 +52,9 @@
 #define WORD_MAX    256
 #define BINARY_LOOK 8192
 
-/* A worker that is killed again and again does not end a task. */
+/* A worker that is killed now and then, as for lack of memory, does not end a
+ * task; nor, where that is the point, one that is killed again and again. */
+#define RETRIES        3
 #define CHAOS_RETRIES  1000000
 #define CHAOS_INTERVAL 0.05
 
@@ -951,7 +953,7 @@ collect(troupe_pool *pool, const struct arguments *arguments, struct walk *walk,
         &imap, pool, count_task, next_item, walk,
         TROUPE_OPTIONS(troupe_imap_options, .total = tasks, .bar = "counting",
                        .context = total->dictionary,
-                       .retries = arguments->chaos ? CHAOS_RETRIES : 0));
+                       .retries = arguments->chaos ? CHAOS_RETRIES : RETRIES));
 
     if (status < 0)
         fail("starting the count", status);
@@ -1527,5 +1529,7 @@ main(int argc, char **argv)
                    arguments.verify ? &exact : NULL);
     (void)fclose(skips);
     total_free(&total);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        fail("standard output", -EIO);
     return exact ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -25,7 +25,7 @@
 #define PROGRAM EXAMPLES_BUILT "/wordcount"
 #define SECOND  EXAMPLES_EXPECTED "/wordcount.py"
 
-/* Pieces of large files end every 2 MiB. */
+/* Pieces of large files end every 256 KiB. */
 #define PIECE ((size_t)256 << 10)
 
 static char *

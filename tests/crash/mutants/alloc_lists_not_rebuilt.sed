@@ -4,4 +4,5 @@
 # file: src/heap/slab.c
 # scenario: troupe_alloc/small, nothing cached, a second
 # expect: loss
+# points: 0
 s/class->lock, TROUPE_FOREVER, NULL) == 1)$/class->lock, TROUPE_FOREVER, NULL) == 7)/
