@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -186,13 +187,12 @@ make_corpus(void)
 /* The program, opened, for one who may not search the folders above it. */
 static int program_fd = -1;
 
-/* Starts a program with its output going to a file; its wait status. */
-static int
-run(const char *output, const char *const *arguments)
+/* Starts a program with its output going to a file. */
+static pid_t
+start(const char *output, const char *const *arguments)
 {
     char *path = in_tmp(output);
     char *errors = in_tmp("errors");
-    int status;
     pid_t pid = fork();
 
     CHECK_GE(pid, 0);
@@ -209,9 +209,19 @@ run(const char *output, const char *const *arguments)
             (void)execvp(arguments[0], (char *const *)(uintptr_t)arguments);
         _exit(127);
     }
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
     free(path);
     free(errors);
+    return pid;
+}
+
+/* Runs a program; its wait status. */
+static int
+run(const char *output, const char *const *arguments)
+{
+    pid_t pid = start(output, arguments);
+    int status;
+
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
     return status;
 }
 
@@ -388,6 +398,79 @@ TEST_TIMEOUT(it_is_exact_while_workers_are_killed, 240)
         count = count * 2 < 60 ? count * 2 : 60;
     }
     free(corpus);
+    clean_up();
+}
+
+/* A child that has worked for that many ticks of its processor's time. */
+static pid_t
+busy_child(pid_t parent, unsigned long ticks)
+{
+    char path[64];
+    FILE *children;
+    int pid = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent,
+                   parent);
+    children = fopen(path, "re");
+    CHECK(children != NULL);
+    while (fscanf(children, "%d", &pid) == 1) {
+        unsigned long user = 0;
+        unsigned long system = 0;
+        char state = 'Z';
+        FILE *stat;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        stat = fopen(path, "re");
+        if (stat == NULL) {
+            pid = 0;
+            continue;
+        }
+        if (fscanf(stat,
+                   "%*d (%*[^)]) %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u "
+                   "%lu %lu",
+                   &state, &user, &system) != 3)
+            state = 'Z';
+        CHECK_EQ(fclose(stat), 0);
+        if (state != 'Z' && user + system >= ticks)
+            break;
+        pid = 0;
+    }
+    CHECK_EQ(fclose(children), 0);
+    return pid;
+}
+
+/* Not only with --chaos: somebody may be short of memory. */
+TEST_TIMEOUT(the_death_of_workers_is_no_failure, 240)
+{
+    const char *arguments[64] = {PROGRAM, "--jobs", "2", "--verify"};
+    char *text = in_tmp("text");
+    char *output;
+    pid_t program;
+    unsigned killed;
+    unsigned i;
+    int status;
+
+    write_random("text", 32 * PIECE, 6, true);
+    for (i = 4; i < 28; i++)
+        arguments[i] = text;
+    program = start("first", arguments);
+    for (killed = 0; killed < 3; killed++) {
+        pid_t child;
+
+        do
+            child = busy_child(program, 2);
+        while (child == 0 && waitpid(program, &status, WNOHANG) == 0);
+        CHECK_GT(child, 0);
+        if (kill(child, SIGKILL) != 0)
+            CHECK_EQ(errno, ESRCH);
+    }
+    CHECK_EQ(waitpid(program, &status, 0), program);
+    CHECK_EQ(status, 0);
+    output = read_output("first");
+    CHECK(strstr(output, "verify: exact\n") != NULL);
+    CHECK_EQ(figure(output, "\nbytes: "), 24 * 32 * PIECE);
+    free(output);
+    free(text);
     clean_up();
 }
 
