@@ -1529,7 +1529,9 @@ main(int argc, char **argv)
                    arguments.verify ? &exact : NULL);
     (void)fclose(skips);
     total_free(&total);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        fail("standard output", -EIO);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("wordcount: standard output");
+        return EXIT_FAILURE;
+    }
     return exact ? EXIT_SUCCESS : EXIT_FAILURE;
 }
