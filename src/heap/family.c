@@ -453,6 +453,7 @@ join(void)
         status = troupe__slot_claim(self, settled);
         if (status < 0)
             return status;
+        /* Before it settles, for that may owe somebody a ring: see there. */
         status = troupe__member_join(&self->member);
         /* What cannot be settled now keeps its slot. */
         settled = troupe__slot_inherit(self);

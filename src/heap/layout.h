@@ -114,7 +114,9 @@ struct troupe__slot {
      * compare-and-swapped by anybody. */
     uint64_t rescuer;
     /* Stay whose thread wrote what stands below: the present one's, or an
-     * earlier one's that is still to be settled. */
+     * earlier one's that is still to be settled. Stored when the slot has been
+     * claimed clean, or settled: by a death before that, the earlier stay is
+     * settled once more, and there is nothing to settle. */
     uint32_t contents;
     uint32_t reserved_[5];
 

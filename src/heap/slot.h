@@ -105,7 +105,7 @@ void troupe__slots_condemn(uint32_t member, uint32_t generation);
 void troupe__slots_mourn(uint32_t member, uint32_t generation);
 
 /* Claims a slot for the calling thread and fills in `thread`. It may be a dead
- * thread's, and then the caller must inherit it before it does anything else;
+ * thread's, and then nothing is written to it before it is inherited;
  * without `replace` slots that a dead thread has left are passed over. */
 int troupe__slot_claim(struct troupe__thread *thread, bool replace);
 
