@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 struct shared {
     struct troupe__birth birth;
@@ -18,6 +19,7 @@ struct shared {
     struct troupe__member_ref mine;
     uint32_t flags[8];
     int32_t ends[2];
+    pid_t orphan;
     troupe_scope *scope;
 };
 
@@ -160,23 +162,32 @@ static void
 start_and_die(void *argument)
 {
     struct shared *s = argument;
+    pid_t orphan;
 
     CHECK_RC(troupe__member_prepare("orphan", 0, &s->birth), 0);
     s->ref = s->birth.member;
-    if (fork() == 0) {
+    orphan = fork();
+    if (orphan == 0) {
         unit_await(&s->flags[1], 1);
         CHECK_RC(troupe__member_adopt(&s->birth), -EPIPE);
-        unit_raise(&s->flags[2]);
         _exit(0);
     }
+    s->orphan = orphan;
     unit_raise(&s->flags[0]);
     unit_sleep_forever();
+}
+
+static pid_t
+fork_parent_of_orphan(struct shared *s)
+{
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0); /* the orphan becomes ours */
+    return unit_fork(start_and_die, s);
 }
 
 TEST(member_whose_parent_died_in_start_is_told_so)
 {
     struct shared *s = new_shared();
-    pid_t pid = unit_fork(start_and_die, s);
+    pid_t pid = fork_parent_of_orphan(s);
 
     unit_await(&s->flags[0], 1);
     CHECK(!troupe__member_dead(s->ref));
@@ -184,14 +195,14 @@ TEST(member_whose_parent_died_in_start_is_told_so)
     CHECK_EQ(unit_info().members, 1u);
     CHECK(troupe__member_dead(s->ref));
     unit_raise(&s->flags[1]);
-    unit_await(&s->flags[2], 1);
+    unit_join(s->orphan);
 }
 
 /* The same, when the record is somebody else's by then. */
 TEST(member_whose_record_passed_on_does_not_take_it)
 {
     struct shared *s = new_shared();
-    pid_t pid = unit_fork(start_and_die, s);
+    pid_t pid = fork_parent_of_orphan(s);
     struct troupe__birth birth;
     struct troupe__member_ref next;
 
@@ -204,7 +215,7 @@ TEST(member_whose_record_passed_on_does_not_take_it)
     } while (next.number != s->ref.number);
     CHECK_NE(next.generation, s->ref.generation);
     unit_raise(&s->flags[1]);
-    unit_await(&s->flags[2], 1);
+    unit_join(s->orphan);
     CHECK(troupe__member_find(next) != NULL);
     CHECK_STR(troupe__member_find(next)->name, "next");
     CHECK_EQ(troupe__member_find(next)->pid, 0);
