@@ -24,6 +24,25 @@ struct arch_syscall {
 
 # define ARCH_TRAP() __asm__ volatile("int3" ::: "memory")
 
+/* The shortest trap: it is told of with the program counter behind it. */
+enum { ARCH_TRAP_BYTE = 0xcc };
+
+static inline bool
+arch_set_pc(pid_t pid, uint64_t pc)
+{
+    return ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, regs.rip), pc) ==
+           0;
+}
+
+static inline uint64_t
+arch_stack_top(pid_t pid)
+{
+    uint64_t sp = (uint64_t)ptrace(PTRACE_PEEKUSER, pid,
+                                   offsetof(struct user, regs.rsp), NULL);
+
+    return (uint64_t)ptrace(PTRACE_PEEKDATA, pid, sp, NULL);
+}
+
 static inline uint64_t
 arch_pc(pid_t pid)
 {
@@ -174,6 +193,24 @@ arch_set_argument(pid_t pid, unsigned index, uint64_t value)
         return false;
     regs.regs[index] = value;
     return arch_put_regs(pid, &regs);
+}
+
+/* No trap is that short: flow_decode() knows nothing here. */
+enum { ARCH_TRAP_BYTE = 0 };
+
+static inline bool
+arch_set_pc(pid_t pid, uint64_t pc)
+{
+    (void)pid;
+    (void)pc;
+    return false;
+}
+
+static inline uint64_t
+arch_stack_top(pid_t pid)
+{
+    (void)pid;
+    return 0;
 }
 
 /* Without breakpoints the engine walks to each point step by step. */

@@ -152,6 +152,18 @@ bool decode_is_pure(const unsigned char *code);
 /* Compare memory behind those, too: it is an error if it has changed. */
 extern bool doubt_pure;
 
+/* Where an instruction leads to. */
+struct flow {
+    uint64_t next[2];
+    unsigned count;
+    bool returns; /* to what the top of the stack says */
+};
+
+/* False where that is unknown. */
+bool flow_decode(const unsigned char *code, uint64_t pc, struct flow *flow);
+/* The processor steps, and it is an error if flow_decode() says otherwise. */
+extern bool doubt_flow;
+
 /* Which of the processors this job's victims are driven on. */
 extern unsigned tracee_processor;
 
@@ -173,6 +185,7 @@ struct tracee {
     uint64_t pc;
     int pending; /* signal to hand over when it goes on */
     bool ended;  /* and reaped: its number may be another's */
+    int memory;  /* its own text can be changed through this, else -1 */
 };
 
 /* Waits until the child reports itself with ARCH_TRAP(). */

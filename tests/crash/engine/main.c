@@ -21,6 +21,7 @@ usage(FILE *to)
           "  --point N           only the N-th instruction\n"
           "  --deadline SECONDS  a survivor that takes longer hangs (10)\n"
           "  --library FILE      every function it exports must be covered\n"
+          "  --single-step       by the processor, and compare with flow.c\n"
           "  --without-waitv     as on a kernel without futex_waitv\n"
           "  --stop-at-first     end a scenario at its first finding\n"
           "  --jobs N            scenarios at a time (2)\n"
@@ -179,6 +180,7 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
         {"point", required_argument, NULL, 'p'},
         {"deadline", required_argument, NULL, 'd'},
         {"library", required_argument, NULL, 'e'},
+        {"single-step", no_argument, NULL, 't'},
         {"without-waitv", no_argument, NULL, 'w'},
         {"stop-at-first", no_argument, NULL, 'f'},
         {"jobs", required_argument, NULL, 'j'},
@@ -223,6 +225,9 @@ crash_main(int argc, char **argv, const struct crash_scenario *const *scenarios,
             break;
         case 'e':
             options.library = optarg;
+            break;
+        case 't':
+            doubt_flow = true;
             break;
         case 'w':
             options.without_waitv = true;

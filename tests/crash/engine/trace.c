@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -327,6 +328,137 @@ answer_affinity(pid_t pid)
     (void)process_vm_writev(pid, &from, 1, &to, 1, 0);
 }
 
+/* ---- one instruction ---- */
+
+/*
+ * A single step of the processor can take twenty times as long as a trap in the
+ * text, in a virtual machine.  So the victim runs into a trap at each place its
+ * instruction may lead to.  In between, its text is as it was: it makes
+ * system calls, and with them processes, by single steps only.  Other threads
+ * would run into the traps; so a victim that has some is stepped by the
+ * processor.
+ */
+static void
+text_open(struct tracee *tracee)
+{
+    char path[64];
+    struct stat tasks;
+
+    tracee->memory = -1;
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)tracee->pid);
+    /* Of a folder's links two are its own. */
+    if (stat(path, &tasks) != 0 || tasks.st_nlink != 3)
+        return;
+    snprintf(path, sizeof(path), "/proc/%d/mem", (int)tracee->pid);
+    tracee->memory = open(path, O_RDWR | O_CLOEXEC);
+}
+
+static void
+text_close(struct tracee *tracee)
+{
+    if (tracee->memory >= 0)
+        close(tracee->memory);
+    tracee->memory = -1;
+}
+
+static bool
+text_put(const struct tracee *tracee, uint64_t at, unsigned char byte)
+{
+    return pwrite(tracee->memory, &byte, 1, (off_t)at) == 1;
+}
+
+/* The victim is a fork of this process: its text is at hand. */
+static void
+text_mend(const struct tracee *tracee, const struct flow *flow, unsigned count)
+{
+    while (count-- > 0)
+        (void)text_put(tracee, flow->next[count],
+                       *(const unsigned char *)(uintptr_t)flow->next[count]);
+}
+
+static bool
+text_trap(const struct tracee *tracee, const struct flow *flow)
+{
+    unsigned i;
+
+    for (i = 0; i < flow->count; i++)
+        if (flow->next[i] == tracee->pc ||
+            !text_put(tracee, flow->next[i], ARCH_TRAP_BYTE)) {
+            text_mend(tracee, flow, i);
+            return false;
+        }
+    return true;
+}
+
+static bool
+leads_to(const struct flow *flow, uint64_t pc)
+{
+    unsigned i;
+
+    for (i = 0; i < flow->count; i++)
+        if (flow->next[i] == pc)
+            return true;
+    return false;
+}
+
+/* Where the next instruction leads to, if that is known. */
+static bool
+find_flow(const struct tracee *tracee, struct flow *flow)
+{
+    if (!flow_decode((const unsigned char *)(uintptr_t)tracee->pc, tracee->pc,
+                     flow))
+        return false;
+    if (flow->returns)
+        flow->next[flow->count++] = arch_stack_top(tracee->pid);
+    return true;
+}
+
+bool doubt_flow;
+
+static enum tracee_state
+single_step(struct tracee *tracee)
+{
+    struct flow flow;
+    bool known = doubt_flow && tracee->pending == 0 && find_flow(tracee, &flow);
+    uint64_t from = tracee->pc;
+    enum tracee_state state = go_on(tracee, true);
+
+    if (state != TRACEE_STOPPED)
+        return state;
+    state = await_stop(tracee);
+    if (known && state == TRACEE_STOPPED && tracee->pending == 0 &&
+        !leads_to(&flow, tracee->pc))
+        engine_error("the instruction at %#llx led to %#llx",
+                     (unsigned long long)from, (unsigned long long)tracee->pc);
+    return state;
+}
+
+/* One instruction that is no system call. */
+static enum tracee_state
+trap_step(struct tracee *tracee)
+{
+    enum tracee_state state;
+    struct flow flow;
+
+    if (tracee->memory < 0 || tracee->pending != 0 || doubt_flow ||
+        !find_flow(tracee, &flow) || !text_trap(tracee, &flow))
+        return single_step(tracee);
+    state = go_on(tracee, false);
+    if (state == TRACEE_STOPPED)
+        state = await_stop(tracee);
+    if (state != TRACEE_STOPPED)
+        return state;
+    text_mend(tracee, &flow, flow.count);
+    /* Else it is a signal that stopped it, in front of this instruction or of
+     * the next. */
+    if (tracee->pending == 0 && leads_to(&flow, tracee->pc - 1)) {
+        tracee->pc--;
+        if (!arch_set_pc(tracee->pid, tracee->pc))
+            return TRACEE_ENDED;
+    }
+    return state;
+}
+
 /* One instruction; a system call that waits may end asleep. */
 static enum tracee_state
 step(struct tracee *tracee)
@@ -335,15 +467,21 @@ step(struct tracee *tracee)
         arch_at_syscall(tracee->pc) ? arch_syscall_number(tracee->pid) : -1;
     enum tracee_state state;
 
-    if (makes_a_task(number))
+    if (number < 0)
+        return trap_step(tracee);
+    if (makes_a_task(number)) {
         loosen(tracee->pid);
+        text_close(tracee);
+    }
     if (go_on(tracee, true) == TRACEE_ENDED)
         return TRACEE_ENDED;
-    if (number >= 0 && waits_for_others(number))
+    if (waits_for_others(number))
         return await_stop_or_sleep(tracee);
     state = await_stop(tracee);
-    if (makes_a_task(number))
+    if (makes_a_task(number)) {
         tighten(tracee->pid);
+        text_open(tracee);
+    }
     if (number == SYS_sched_getaffinity && state == TRACEE_STOPPED)
         answer_affinity(tracee->pid);
     return state;
@@ -354,6 +492,7 @@ tracee_await(struct tracee *tracee, pid_t pid)
 {
     memset(tracee, 0, sizeof(*tracee));
     tracee->pid = pid;
+    tracee->memory = -1;
     for (;;) {
         if (await_stop(tracee) != TRACEE_STOPPED)
             return false;
@@ -539,7 +678,9 @@ tracee_profile(struct tracee *tracee, struct profile *profile,
                const struct crash_point *until)
 {
     pin(tracee->pid);
+    text_open(tracee);
     profile_steps(tracee, profile, covers, nudge, until);
+    text_close(tracee);
     unpin();
 }
 
@@ -688,7 +829,9 @@ tracee_reach(struct tracee *tracee, const struct crash_point *point,
     bool reached;
 
     pin(tracee->pid);
+    text_open(tracee);
     reached = reach(tracee, point, nudge);
+    text_close(tracee);
     unpin();
     return reached;
 }
