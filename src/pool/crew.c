@@ -15,6 +15,7 @@
 
 #include <troupe/log.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -63,6 +64,7 @@ start(struct troupe__pool_control *control, uint32_t index)
     troupe__store_release(&pool->starting, 0u);
     control->made++;
     control->crew[index].process = process;
+    control->crew[index].pid = troupe_process_pid(process);
     control->crew[index].killed = false;
     control->crew[index].dead_before = false;
     troupe__store_relaxed(&pool->alive, pool->alive + 1);
@@ -148,12 +150,11 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     bool left = troupe__load_acquire(&worker->left) != 0;
     /* Another end than the one we gave it was its own. */
     bool by_us = crew->killed && !crew->dead_before && code == -SIGKILL;
-    struct troupe__casualty dead = {
-        .tag = troupe__load_acquire(&worker->tag),
-        .index = index,
-        .pid = (int32_t)troupe_process_pid(crew->process),
-        .code = code,
-        .lost = !left && !by_us};
+    struct troupe__casualty dead = {.tag = troupe__load_acquire(&worker->tag),
+                                    .index = index,
+                                    .pid = (int32_t)crew->pid,
+                                    .code = code,
+                                    .lost = !left && !by_us};
     uint64_t interrupted = pool->tasks_interrupted;
     bool useless = worker->ended == 0 && dead.lost;
     struct troupe__map *map;
@@ -198,6 +199,18 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     troupe__eventword_signal(&pool->news.event, UINT32_MAX);
 }
 
+/* Whether a process is known to have ended. Only one that has can be closed,
+ * and any thread of the program may have done so: it is an active child. */
+static bool
+is_over(const struct troupe__crew *crew, int *ret_code)
+{
+    int status = troupe_process_exitcode(crew->process, ret_code);
+
+    if (status == -ESHUTDOWN)
+        *ret_code = crew->process->code;
+    return status == 0 || status == -ESHUTDOWN;
+}
+
 /* Whether the process in a place has ended; waits until `deadline` for one that
  * is dead but not gone. */
 static bool
@@ -206,13 +219,13 @@ has_ended(struct troupe__thread *self, struct troupe__crew *crew, int *ret_code,
 {
     uint32_t stoppable = self->stoppable;
 
-    if (troupe_process_exitcode(crew->process, ret_code) == 0)
+    if (is_over(crew, ret_code))
         return true;
     /* The dead are settled also by who has been asked to stop. */
     self->stoppable = 0;
     (void)troupe_process_join(crew->process, deadline);
     self->stoppable = stoppable;
-    return troupe_process_exitcode(crew->process, ret_code) == 0;
+    return is_over(crew, ret_code);
 }
 
 /* Whether the place's thread is seen dead, or its process gone without ever
@@ -232,6 +245,7 @@ troupe__crew_look(struct troupe__pool_control *control,
                   struct troupe__thread *self)
 {
     troupe_pool *pool = control->pool;
+    troupe_deadline bound = 0; /* of all of them: the lock is held */
     bool empty = false;
     uint32_t i;
     int code;
@@ -250,7 +264,9 @@ troupe__crew_look(struct troupe__pool_control *control,
          * as a worker. */
         if (!has_ended(self, crew, &code, TROUPE_NOW)) {
             (void)troupe_process_kill(crew->process);
-            if (!has_ended(self, crew, &code, troupe_after_ns(DYING_BOUND))) {
+            if (bound == 0)
+                bound = troupe_after_ns(DYING_BOUND);
+            if (!has_ended(self, crew, &code, bound)) {
                 control->dying = true;
                 continue;
             }

@@ -442,14 +442,17 @@ troupe__pool_job_new(struct troupe__pool_control *control,
         return troupe__detail(-EBUSY, "%u maps and iterators are in use",
                               TROUPE__POOL_JOBS);
     size = (size_t)troupe__round_up(size, 64);
-    job = troupe__block_new(self, size, troupe__owner_held(pool),
-                            &pool->records[place]);
-    if (job == NULL) {
-        pool->records[place] = 0;
+    job = troupe__block_hold(self, size);
+    if (job == NULL)
         return troupe__detail(-ENOMEM, "%zu bytes of the heap for the job",
                               size);
-    }
+    /* Before it is the pool's: who frees it for a dead creator reads it, and
+     * what it holds else may be an earlier job. */
     memset(job, 0, cleared);
+    troupe__store_release(&pool->records[place],
+                          (uint32_t)(troupe__family_offset(job) >> 4));
+    (void)troupe__block_pass(job, troupe__owner_held(self->slot),
+                             troupe__owner_held(pool));
     *ret_place = place;
     memcpy(ret_job, &job, sizeof(void *));
     return 0;

@@ -24,9 +24,10 @@
 /* The process in one place of the worker table. */
 struct troupe__crew {
     troupe_process *process; /* NULL: none */
-    bool killed;             /* by us */
-    bool dead_before;        /* it was seen dead before we killed it */
-    int64_t start_at;        /* not before this */
+    pid_t pid;
+    bool killed;      /* by us */
+    bool dead_before; /* it was seen dead before we killed it */
+    int64_t start_at; /* not before this */
 };
 
 /*

@@ -869,3 +869,36 @@ TEST_TIMEOUT(work_ends_when_workers_die_before_they_take_any, 120)
              0);
     pool_finish(pool);
 }
+
+static int
+task_doubles(const void *item, void *result, void *context)
+{
+    (void)context;
+    *(uint64_t *)result = *(const uint64_t *)item * 2;
+    return 0;
+}
+
+/* Workers are children like others: also for who ends them and closes them. */
+TEST_TIMEOUT(pool_replaces_a_worker_that_was_closed, 60)
+{
+    troupe_pool *pool = pool_new(1);
+    troupe_process **list;
+    uint64_t result;
+    size_t count;
+    pid_t pid;
+
+    CHECK_RC(troupe_process_active_children(&list, &count), 0);
+    CHECK_EQ(count, 1u);
+    pid = troupe_process_pid(list[0]);
+    CHECK_RC(troupe_process_kill(list[0]), 0);
+    CHECK_RC(troupe_process_join(list[0], TROUPE_FOREVER), 0);
+    CHECK_RC(troupe_process_close(list[0]), 0);
+    troupe_process_list_free(list);
+    CHECK_RC(troupe_pool_map(pool, task_doubles, (uint64_t[]){21}, 1, 8,
+                             &result, 8, NULL, TROUPE_FOREVER),
+             0);
+    CHECK_EQ(result, 42u);
+    CHECK_EQ(pool_info(pool).workers_lost, 1u);
+    CHECK_EQ(kill(pid, 0), -1);
+    pool_finish(pool);
+}
