@@ -22,12 +22,16 @@ static troupe_queue *queue;
 
 enum { WORD_STATUS, WORD_RAN, GATE_CHILD = 6 };
 
+/* What a target returns that is not stopped: no code that stands anywhere by
+ * itself. */
+enum { CODE = 7 };
+
 static int
 target_returns(void *arg)
 {
     (void)arg;
     atomic_fetch_add(crash_word(WORD_RAN), 1);
-    return 0;
+    return CODE;
 }
 
 static int
@@ -96,6 +100,20 @@ check_status(void)
     check();
 }
 
+/* A start that returned has begun the target. */
+static void
+check_ran(void)
+{
+    long ran;
+
+    check_status();
+    ran = (long)atomic_load(crash_word(WORD_RAN));
+    if (ran > 1)
+        crash_fail(CRASH_DUPLICATE, "the target ran %ld times", ran);
+    else if (crash_completed() && ran != 1)
+        crash_fail(CRASH_LOSS, "the target never ran");
+}
+
 static void
 survive(void)
 {
@@ -154,7 +172,7 @@ SCENARIO(start_child) = {
     .victim = victim_start,
     .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
-    .check = check_status,
+    .check = check_ran,
 };
 
 /* It would never end by itself. */
@@ -245,11 +263,14 @@ prepare_ended(void)
      .check = check_status,          \
  }
 
+/* The target notes its end. */
 static void
 victim_join(void)
 {
     int status = troupe_process_join(child, TROUPE_FOREVER);
 
+    if (status == 0 && atomic_load(crash_word(WORD_RAN)) != 1)
+        status = -EINPROGRESS;
     atomic_store(crash_word(WORD_STATUS), status);
 }
 
@@ -260,7 +281,8 @@ target_waits(void *arg)
 {
     (void)arg;
     crash_gate_wait(GATE_CHILD);
-    return 0;
+    atomic_fetch_add(crash_word(WORD_RAN), 1);
+    return CODE;
 }
 
 static void
@@ -318,7 +340,7 @@ victim_exitcode(void)
     int code = -1;
     int status = troupe_process_exitcode(child, &code);
 
-    atomic_store(crash_word(WORD_STATUS), status != 0 ? status : code);
+    atomic_store(crash_word(WORD_STATUS), status != 0 ? status : code - CODE);
 }
 
 OF_ENDED(exitcode_ended, troupe_process_exitcode, victim_exitcode);
@@ -330,7 +352,7 @@ victim_format(void)
 
     (void)troupe_process_format(child, text, sizeof(text));
     atomic_store(crash_word(WORD_STATUS),
-                 strstr(text, "stopped exitcode=0>") == NULL);
+                 strstr(text, "stopped exitcode=7>") == NULL);
 }
 
 OF_ENDED(format_ended, troupe_process_format, victim_format);
@@ -338,7 +360,11 @@ OF_ENDED(format_ended, troupe_process_format, victim_format);
 static void
 victim_close(void)
 {
-    atomic_store(crash_word(WORD_STATUS), troupe_process_close(child));
+    int status = troupe_process_close(child);
+
+    if (status == 0 && troupe_process_state(child) != TROUPE_PROCESS_CLOSED)
+        status = -EBUSY;
+    atomic_store(crash_word(WORD_STATUS), status);
 }
 
 OF_ENDED(close_ended, troupe_process_close, victim_close);
