@@ -122,6 +122,13 @@ void crash_step_begin(void);
 void crash_step_end(void);
 
 /*
+ * The same in a process that the stage has not forked itself: a peer's child.
+ * It waits here until the stage has come for it by crash_adopt_far().
+ */
+void crash_step_begin_far(void);
+int crash_adopt_far(void);
+
+/*
  * The nudge of a victim whose sleeps end without one, because children that it
  * started live by themselves.  How often it sleeps differs from run to run, so
  * its points are counted from its beginning.

@@ -122,6 +122,8 @@ struct control {
     _Atomic int completed;
     _Atomic int second_completed;
     _Atomic int ready[CRASH_PEERS];
+    _Atomic pid_t far; /* who is in crash_step_begin_far() */
+    _Atomic int far_traced;
     _Atomic int failures;
     /* Who is who, so that a hang can be described. */
     _Atomic pid_t actor[ACTORS];

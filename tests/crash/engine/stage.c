@@ -22,6 +22,13 @@
 
 enum { ACTOR_VICTIM = CRASH_PEERS, ACTOR_SECOND, ACTOR_SURVIVOR };
 
+/* The gates that are the engine's own. */
+enum {
+    GATE_FAR = CRASH_GATES - 3,
+    GATE_CONTROL_BEGIN,
+    GATE_CONTROL_END,
+};
+
 /* Index of the peer this process is, for crash_ready(). */
 static unsigned own_peer = CRASH_PEERS;
 
@@ -195,6 +202,32 @@ crash_step_end(void)
     crash_end_marker();
 }
 
+/* Who asks to be traced is traced by the thread that has forked it: others have
+ * to be seized. Their parents still learn of their end, and how it came. */
+void
+crash_step_begin_far(void)
+{
+    atomic_store(&control->far, getpid());
+    crash_gate_wait(GATE_FAR);
+    if (atomic_load(&control->far_traced) != 0)
+        ARCH_TRAP();
+}
+
+int
+crash_adopt_far(void)
+{
+    pid_t pid;
+
+    while ((pid = atomic_load(&control->far)) == 0)
+        children_pause();
+    if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0)
+        engine_error("seize: %s", strerror(errno));
+    else
+        atomic_store(&control->far_traced, 1);
+    crash_gate_open(GATE_FAR);
+    return pid;
+}
+
 static void
 victim_main(void)
 {
@@ -226,11 +259,11 @@ control_victim_main(void)
     if (running->prepare != NULL)
         running->prepare();
     atomic_store(&control->prepared, 1);
-    crash_gate_wait(CRASH_GATES - 2);
+    crash_gate_wait(GATE_CONTROL_BEGIN);
     running->victim();
     crash_end_marker();
     atomic_store(&control->completed, 1);
-    crash_gate_wait(CRASH_GATES - 1);
+    crash_gate_wait(GATE_CONTROL_END);
     _exit(0);
 }
 
@@ -422,7 +455,7 @@ control_run(const struct crash_scenario *scenario)
     while (control_victim(scenario), !atomic_load(&control->prepared))
         children_pause();
     start_peers(scenario, true);
-    crash_gate_open(CRASH_GATES - 2);
+    crash_gate_open(GATE_CONTROL_BEGIN);
     for (;;) {
         pid_t pid = control_victim(scenario);
 
@@ -436,7 +469,7 @@ control_run(const struct crash_scenario *scenario)
     while (serve_children(), !woken_ended(scenario))
         children_pause();
     survivors(scenario);
-    crash_gate_open(CRASH_GATES - 1);
+    crash_gate_open(GATE_CONTROL_END);
     while (serve_children(), alive(ACTOR_VICTIM))
         children_pause();
 }

@@ -13,14 +13,16 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 static troupe_process *child;
 static troupe_queue *queue;
 
-enum { WORD_STATUS, WORD_RAN, GATE_CHILD = 6 };
+enum { WORD_STATUS, WORD_RAN, GATE_CHILD = 6, GATE_PARENT, NO_GATE };
 
 /* What a target returns that is not stopped: no code that stands anywhere by
  * itself. */
@@ -188,16 +190,21 @@ SCENARIO(start_daemon) = {
 };
 
 static void
-prepare_producer(void)
+make_producer(int (*target)(void *))
 {
-    int status;
-
-    join_family();
-    status = troupe_process_new(
-        &child, TROUPE_OPTIONS(troupe_process_options, .target = target_returns,
+    int status = troupe_process_new(
+        &child, TROUPE_OPTIONS(troupe_process_options, .target = target,
                                .produces = &queue, .produces_count = 1));
+
     CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "new: %s",
                   troupe_error_name(status));
+}
+
+static void
+prepare_producer(void)
+{
+    join_family();
+    make_producer(target_returns);
 }
 
 static void
@@ -234,6 +241,227 @@ SCENARIO(start_producer) = {
     .nudge = crash_sleeps_end,
     .survivors = {survivor_produces, NULL},
     .check = check_status,
+};
+
+/* ---- start, the child's side ---- */
+
+/*
+ * The child of a peer dies, from the first instruction after the fork to the
+ * first of its target. Its parent sees how it ended, and goes on.
+ */
+static bool fork_is_stepped; /* in a parent, and in what it forks */
+static bool fork_is_held;    /* in a parent */
+static bool gate_stays_closed;
+
+static void
+child_begins(void)
+{
+    if (fork_is_stepped)
+        crash_step_begin_far();
+}
+
+/* Between the fork and the pidfd. */
+static void
+parent_goes_on(void)
+{
+    if (fork_is_held)
+        crash_gate_wait(GATE_PARENT);
+}
+
+/* Before the library's own handlers: those of the child are stepped too. */
+static void
+watch_forks(void)
+{
+    CRASH_REQUIRE(pthread_atfork(NULL, parent_goes_on, child_begins) == 0,
+                  CRASH_CORRUPTION, "atfork");
+}
+
+static void
+setup_forks(void)
+{
+    watch_forks();
+    setup();
+}
+
+static void
+setup_held(void)
+{
+    gate_stays_closed = true;
+    setup_forks();
+}
+
+static void
+setup_queue_forks(void)
+{
+    watch_forks();
+    setup_queue();
+}
+
+static void
+setup_queue_held(void)
+{
+    gate_stays_closed = true;
+    setup_queue_forks();
+}
+
+static int
+target_begins(void *arg)
+{
+    (void)arg;
+    crash_step_end();
+    return CODE;
+}
+
+/* Whatever the child was at, its parent learns of its end; one that ends by
+ * itself returns 0. */
+static void
+start_and_await(unsigned gate)
+{
+    int code = CODE, status;
+
+    fork_is_held = gate_stays_closed;
+    crash_ready();
+    status = troupe_process_start(child);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "start: %s",
+                  troupe_error_name(status));
+    if (gate != NO_GATE)
+        crash_gate_wait(gate);
+    status = troupe_process_join(child, PATIENCE);
+    CRASH_REQUIRE(status == 0, CRASH_HANG, "join: %s",
+                  troupe_error_name(status));
+    status = troupe_process_exitcode(child, &code);
+    CRASH_REQUIRE(
+        status == 0 && (code == -SIGKILL || (crash_completed() && code == 0)),
+        CRASH_CORRUPTION, "exitcode: %s, %d", troupe_error_name(status), code);
+    CRASH_REQUIRE(troupe_process_close(child) == 0, CRASH_CORRUPTION, "close");
+}
+
+static void
+peer_starts(void)
+{
+    make(target_begins, false);
+    fork_is_stepped = true;
+    start_and_await(NO_GATE);
+}
+
+static void
+peer_starts_daemon(void)
+{
+    make(target_begins, true);
+    fork_is_stepped = true;
+    start_and_await(NO_GATE);
+}
+
+/* Does not look at its child before the consumer has seen the end. */
+static void
+peer_starts_producer(void)
+{
+    make_producer(target_begins);
+    fork_is_stepped = true;
+    start_and_await(GATE_CHILD);
+}
+
+static void
+peer_sees_end(void)
+{
+    peer_waits_for_end();
+    crash_gate_open(GATE_CHILD);
+}
+
+static void
+let_parent_go(void)
+{
+    crash_gate_open(GATE_PARENT);
+}
+
+/* The child sleeps at its gate. */
+static bool
+nudge_parent(unsigned n)
+{
+    if (n == 0)
+        let_parent_go();
+    return n == 0;
+}
+
+SCENARIO(child_begins_open) = {
+    .operation = "troupe_process_start",
+    .state = "the child dies, its gate is open",
+    .setup = setup_forks,
+    .peers = {peer_starts},
+    .adopt = crash_adopt_far,
+    .survivors = {survive, NULL},
+    .check = check,
+};
+
+SCENARIO(child_begins_closed) = {
+    .operation = "troupe_process_start",
+    .state = "the child dies, it sleeps at its gate",
+    .setup = setup_held,
+    .peers = {peer_starts},
+    .adopt = crash_adopt_far,
+    .nudge = nudge_parent,
+    .survivors = {let_parent_go, survive},
+    .check = check,
+};
+
+SCENARIO(daemon_begins_closed) = {
+    .operation = "troupe_process_start",
+    .state = "a daemon dies, it sleeps at its gate",
+    .setup = setup_held,
+    .peers = {peer_starts_daemon},
+    .adopt = crash_adopt_far,
+    .nudge = nudge_parent,
+    .survivors = {let_parent_go, survive},
+    .check = check,
+};
+
+/* Nobody else produces, or looks: its death alone is the end of the stream. */
+SCENARIO(producer_begins_open) = {
+    .operation = "troupe_process_start",
+    .state = "a declared producer dies, its gate is open",
+    .setup = setup_queue_forks,
+    .peers = {peer_sees_end, peer_starts_producer},
+    .adopt = crash_adopt_far,
+    .survivors = {survive, NULL},
+    .check = check,
+};
+
+SCENARIO(producer_begins_closed) = {
+    .operation = "troupe_process_start",
+    .state = "a declared producer dies, it sleeps at its gate",
+    .setup = setup_queue_held,
+    .peers = {peer_sees_end, peer_starts_producer},
+    .adopt = crash_adopt_far,
+    .nudge = nudge_parent,
+    .survivors = {let_parent_go, survive},
+    .check = check,
+};
+
+static int
+target_returns_stepped(void *arg)
+{
+    (void)arg;
+    crash_step_begin_far();
+    return 0;
+}
+
+static void
+peer_starts_stepped(void)
+{
+    make(target_returns_stepped, false);
+    start_and_await(NO_GATE);
+}
+
+/* From the end of its target on. */
+SCENARIO(child_ends) = {
+    .operation = "troupe_exit",
+    .state = "a started child returns",
+    .setup = setup,
+    .peers = {peer_starts_stepped},
+    .adopt = crash_adopt_far,
+    .exits = true,
+    .survivors = {survive, NULL},
+    .check = check,
 };
 
 /* ---- what reaps a child ---- */
