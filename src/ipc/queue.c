@@ -142,7 +142,7 @@ int
 troupe__queue_read(const troupe_queue *queue, uint64_t place, uint64_t tail,
                    struct troupe__found *ret)
 {
-    uint32_t ring = queue->cells;
+    uint32_t ring = troupe__queue_ring_size(queue);
     uint32_t position = troupe__place_position(place);
     uint32_t end = troupe__place_position(tail);
     uint32_t number = troupe__place_number(place);
@@ -280,6 +280,7 @@ troupe_queue_new(troupe_queue **ret_queue, const troupe_queue_options *options)
         return troupe__detail(-ENOMEM, "a queue of %llu bytes",
                               (unsigned long long)cells * TROUPE__CELL);
     queue->cells = cells;
+    queue->cells_inverted = ~cells;
     queue->max_items =
         o.max_items == 0 ? (uint32_t)MOST_ITEMS : (uint32_t)o.max_items;
     queue->max_weight = (uint32_t)(o.max_bytes / TROUPE__CELL);
@@ -339,7 +340,7 @@ troupe__queue_empty_out(struct troupe__thread *self, troupe_queue *queue)
 
     block_drop(self, queue, (uint32_t)(queue->put.pending >> 32));
     block_drop(self, queue, queue->get.pending);
-    if (left > queue->cells)
+    if (left > troupe__queue_ring_size(queue))
         left = 0; /* damaged */
     for (; left > 0; left--) {
         if (troupe__queue_read(queue, at, tail, &found) < 0)
@@ -476,7 +477,8 @@ weight_in_use(const troupe_queue *queue)
     uint32_t position = troupe__place_position(head);
     const struct troupe__record *record;
 
-    if (troupe__place_between(head, tail) == 0 || position >= queue->cells)
+    if (troupe__place_between(head, tail) == 0 ||
+        position >= troupe__queue_ring_size(queue))
         return 0;
     record = troupe__queue_record(queue, position);
     /* For a hint the record may have been taken and written over meanwhile. */
@@ -515,7 +517,7 @@ count_window(const troupe_queue *queue, uint32_t *leased, uint32_t *done)
     uint32_t left = queue->get.limit - troupe__place_number(at);
     struct troupe__found found;
 
-    if (queue->get.window == 0 || left > queue->cells)
+    if (queue->get.window == 0 || left > troupe__queue_ring_size(queue))
         return;
     for (; left > 0; left--) {
         uint64_t state;

@@ -230,6 +230,21 @@ int troupe__queue_visit(struct troupe__thread *self, struct troupe__mutex *lock,
                         uint64_t *ret_dead);
 
 /*
+ * The cells of the ring: what all positions are held against. 0, in which none
+ * lies, when somebody has written over the number.
+ */
+static TROUPE__INLINE uint32_t
+troupe__queue_ring_size(const troupe_queue *queue)
+{
+    uint32_t cells = troupe__load_relaxed(&queue->cells);
+
+    return TROUPE__LIKELY(cells ==
+                          ~troupe__load_relaxed(&queue->cells_inverted))
+               ? cells
+               : 0;
+}
+
+/*
  * Whether `cells` in one piece are free between a tail and a head, the ring
  * being empty or not; *ret_at is where they begin. False also when the places
  * are none of the ring's.
@@ -240,9 +255,9 @@ troupe__queue_ring_fits(const troupe_queue *queue, uint64_t head, uint64_t tail,
 {
     uint32_t at = troupe__place_position(tail);
     uint32_t end = troupe__place_position(head);
-    uint32_t ring = queue->cells;
+    uint32_t ring = troupe__queue_ring_size(queue);
 
-    if (at >= ring)
+    if (at >= ring || end >= ring)
         return false;
     if (at > end || troupe__place_between(head, tail) == 0) {
         if (cells <= ring - at) {

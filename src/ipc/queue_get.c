@@ -96,7 +96,7 @@ troupe__queue_taken(const troupe_queue *queue, uint64_t place)
     uint32_t position = troupe__place_position(place);
     uint64_t ctl;
 
-    if (position >= queue->cells)
+    if (position >= troupe__queue_ring_size(queue))
         return true;
     /* The record before the head: once the head has passed it, it may be
      * anything. */
@@ -127,7 +127,7 @@ follow(troupe_queue *queue)
     uint32_t left = queue->get.limit - troupe__place_number(head);
     struct troupe__found found;
 
-    if (left > queue->cells)
+    if (left > troupe__queue_ring_size(queue))
         return; /* damaged */
     for (; left > 0; left--) {
         if (troupe__queue_read(queue, at, queue->get.seen, &found) < 0 ||
@@ -178,7 +178,7 @@ cursor_reset(troupe_queue *queue)
     uint32_t left = queue->get.limit - troupe__place_number(at);
     struct troupe__found found;
 
-    if (left > queue->cells)
+    if (left > troupe__queue_ring_size(queue))
         left = 0; /* damaged */
     for (; left > 0; left--) {
         uint64_t state;
@@ -276,7 +276,7 @@ troupe__queue_reap(troupe_queue *queue, uint64_t leaving, uint64_t *lessees,
     unsigned returned = 0;
 
     *ret_lessees = 0;
-    if (queue->get.window == 0 || left > queue->cells)
+    if (queue->get.window == 0 || left > troupe__queue_ring_size(queue))
         return 0;
     for (; left > 0; left--, at = found.next) {
         uint64_t tag;
@@ -334,7 +334,7 @@ find_next(troupe_queue *queue, struct troupe__found *found)
         /* Only damage brings us here. */
         return -EBADMSG;
     }
-    left = queue->cells;
+    left = troupe__queue_ring_size(queue);
     for (;;) {
         if (troupe__queue_read(queue, at, tail, found) < 0 || left-- == 0)
             return -EBADMSG;
@@ -364,7 +364,7 @@ first_ready(troupe_queue *queue, struct troupe__found *found)
     uint64_t tail = troupe__load_relaxed(&queue->get.seen);
     uint32_t position = troupe__place_position(at);
     uint32_t end = troupe__place_position(tail);
-    uint32_t ring = queue->cells;
+    uint32_t ring = troupe__queue_ring_size(queue);
     struct troupe__record *record;
     uint32_t cells;
 
@@ -917,7 +917,8 @@ leased_record(struct troupe__thread *self, const troupe_queue *queue,
     if (data == NULL || (address & (TROUPE__CELL - 1)) != 0)
         return NULL;
     if (address >= ring &&
-        address - ring < (uint64_t)queue->cells * TROUPE__CELL) {
+        address - ring <
+            (uint64_t)troupe__queue_ring_size(queue) * TROUPE__CELL) {
         position = (uint32_t)((address - ring) / TROUPE__CELL);
     } else {
         block = (struct troupe__payload *)(uintptr_t)data - 1;
@@ -925,7 +926,7 @@ leased_record(struct troupe__thread *self, const troupe_queue *queue,
             block->magic != TROUPE__PAYLOAD_MAGIC)
             return NULL;
         position = troupe__place_position(block->place);
-        if (position >= queue->cells)
+        if (position >= troupe__queue_ring_size(queue))
             return NULL;
     }
     record = troupe__queue_record(queue, position);

@@ -168,7 +168,7 @@ struct troupe_queue {
 
     uint32_t flags; /* fetch-or, by anybody */
     uint32_t options;
-    uint32_t cells; /* of the ring */
+    uint32_t cells; /* of the ring; read through troupe__queue_ring_size() */
     uint32_t max_items;
     uint32_t max_weight; /* cells */
     uint32_t expected[TROUPE__QUEUE_SIDES];
@@ -179,7 +179,8 @@ struct troupe_queue {
      * there is one; or TROUPE__QUEUE_LOOK; 0: none is declared. Under
      * `party_lock`. */
     uint64_t consumer;
-    uint64_t reserved2_;
+    uint32_t cells_inverted;
+    uint32_t reserved2_;
 
     struct troupe__queue_put put;
     struct troupe__queue_get get;

@@ -101,8 +101,8 @@ refresh(troupe_queue *queue)
     (void)troupe__load_seq_cst(&queue->get.lock.word);
     head = troupe__load_seq_cst(&queue->get.head);
     position = troupe__place_position(head);
-    if (position >= queue->cells ||
-        troupe__place_position(tail) >= queue->cells ||
+    if (position >= troupe__queue_ring_size(queue) ||
+        troupe__place_position(tail) >= troupe__queue_ring_size(queue) ||
         troupe__place_between(head, tail) > queue->max_items)
         return -EBADMSG;
     if (head == troupe__load_relaxed(&queue->put.seen))
@@ -175,7 +175,7 @@ write_record(troupe_queue *queue, uint64_t tail, uint32_t at,
         troupe__store_relaxed(&block->block, troupe__block_record(item->block));
         block->reserved_ = 0;
     }
-    if (next == queue->cells)
+    if (next == troupe__queue_ring_size(queue))
         next = 0;
     return troupe__place_make(next, troupe__place_number(tail) + 1);
 }
@@ -218,7 +218,7 @@ repair(struct troupe__thread *self, troupe_queue *queue)
     /* The weights from the records; of an empty queue any will do. */
     troupe__store_relaxed(&queue->put.seen, head);
     queue->put.seen_weight = queue->put.weight;
-    if (left > queue->cells)
+    if (left > troupe__queue_ring_size(queue))
         return; /* damaged: refresh() will say so */
     for (; left > 0; left--) {
         if (troupe__queue_read(queue, at, tail, &found) < 0)

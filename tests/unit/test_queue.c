@@ -1098,10 +1098,16 @@ TEST(queue_survives_damage)
         for (i = 0; i < 4; i++) {
             uint64_t random = harness_random();
 
-            if (round % 4 == 0)
+            if (round % 6 == 0)
                 queue->get.head = random;
-            else if (round % 4 == 1)
+            else if (round % 6 == 1)
                 queue->put.tail = random;
+            else if (round % 6 == 2)
+                queue->put.seen = random;
+            else if (round % 6 == 3)
+                queue->get.seen = random;
+            else if (round % 6 == 4)
+                queue->cells = (uint32_t)random;
             ring[(random >> 8) % 1000] = (unsigned char)random;
         }
         for (i = 0; i < 20; i++) {
@@ -1119,4 +1125,32 @@ TEST(queue_survives_damage)
         }
         troupe_queue_free(queue);
     }
+}
+
+/* All positions are held against the ring's size, which is itself among what
+ * may be written over. */
+TEST(queue_whose_size_was_written_over_stays_inside)
+{
+    troupe_queue *queue = QUEUE(.max_bytes = 2048);
+    const uint32_t cells = queue->cells;
+    unsigned char data[100] = {0};
+    size_t size = sizeof(data);
+
+    queue->cells = 2 * cells;
+    troupe__queue_begin_at(queue, 0, cells + 1);
+    CHECK_RC(troupe_queue_put(queue, data, 100, TROUPE_NOW), -EBADMSG);
+    queue->put.tail = UINT64_C(1) << 32;
+    CHECK_RC(troupe_queue_get(queue, data, &size, TROUPE_NOW), -EBADMSG);
+    queue->cells = cells;
+    troupe__queue_begin_at(queue, 0, 0);
+    /* What a producer remembers of the head is believed no more than that. */
+    queue->put.seen = UINT64_C(99) << 32 | (cells + 100);
+    queue->put.tail = UINT64_C(100) << 32 | (cells - 2);
+    queue->get.head = queue->put.tail;
+    CHECK_RC(troupe_queue_put(queue, data, 100, TROUPE_NOW), 0);
+    CHECK_LT(queue->put.tail & UINT32_MAX, cells);
+    troupe__queue_begin_at(queue, 0, 0);
+    CHECK_RC(troupe_queue_put(queue, data, 100, TROUPE_NOW), 0);
+    CHECK_RC(troupe_queue_get(queue, data, &size, TROUPE_NOW), 0);
+    troupe_queue_free(queue);
 }
