@@ -26,6 +26,9 @@
  *     -EMSGSIZE         an item too large for its queue or its buffer
  *     -EPERM            not held, or not the holder
  *     -ECHILD           not a child of the caller
+ *     -ESRCH            not started
+ *     -ENOENT           there is none
+ *     -EBADF            no open descriptor
  *     -EBUSY            in use
  *     -EXDEV            a local handle used in another process
  *     -EBADMSG          the object's shared memory was overwritten

@@ -34,7 +34,9 @@ enum troupe_log_level {
 
 /* Receives what is logged: the level, the name of the calling process, and the
  * message, without a newline. Called in the thread that logs, by several at
- * once. The texts are good until it returns. */
+ * once, and from within calls of the library that hold locks of their own: a
+ * handler neither starts, ends or waits for processes and pools, nor exits, nor
+ * waits for a thread that does. The texts are good until it returns. */
 typedef void troupe_log_handler(int level, const char *process,
                                 const char *message, void *context);
 

@@ -297,6 +297,29 @@ TEST(exec_resets_the_exit_signal_so_that_waitpid_sees_the_child)
 
 /* ---- the limit of processes ---- */
 
+/* A pipe opened anew through /proc does not block, and the one that all
+ * processes share goes on doing so. */
+TEST(a_pipe_opened_anew_has_flags_of_its_own)
+{
+    char path[64];
+    char byte = 'x';
+    int ends[2], again;
+
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", ends[1]);
+    again = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    CHECK_GE(again, 0);
+    CHECK_EQ(fcntl(ends[1], F_GETFL) & O_NONBLOCK, 0);
+    while (write(again, &byte, 1) == 1) {
+    }
+    CHECK_EQ(errno, EAGAIN);
+    close(again);
+    close(ends[1]);
+    CHECK_EQ(read(ends[0], &byte, 1), 1);
+    CHECK_EQ(byte, 'x');
+    close(ends[0]);
+}
+
 TEST(beyond_the_limit_of_processes_fork_is_eagain_to_an_ordinary_user)
 {
     pid_t pid = fork_checked();
@@ -374,6 +397,38 @@ daemon_and_parent(struct family *family)
     }
     await_value(&family->ready, 2);
     return pid;
+}
+
+TEST(getppid_changes_once_the_parent_is_gone)
+{
+    struct family *family = shared_memory(4096);
+    pid_t us = getpid();
+    pid_t parent = fork_checked();
+
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    if (parent == 0) {
+        pid_t middle = getpid();
+        pid_t child = fork_checked();
+
+        if (child == 0) {
+            CHECK_EQ(getppid(), middle);
+            atomic_store(&family->ready, 1);
+            await_value(&family->ready, 2);
+            CHECK_EQ(getppid(), us);
+            _exit(0);
+        }
+        atomic_store(&family->child, child);
+        for (;;)
+            pause();
+    }
+    await_value(&family->ready, 1);
+    while (atomic_load(&family->child) == 0)
+        sched_yield();
+    kill_and_reap(parent);
+    atomic_store(&family->ready, 2);
+    reap_success(atomic_load(&family->child));
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+    munmap(family, 4096);
 }
 
 TEST(a_life_pipe_kills_the_child_when_its_parent_is_killed)

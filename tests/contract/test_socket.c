@@ -4,6 +4,7 @@
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 
 struct bell {
@@ -177,6 +178,25 @@ TEST(a_nested_epoll_is_readable_while_its_bell_is)
     close(inner);
     close(from);
     close(bell.fd);
+}
+
+TEST(a_nested_epoll_is_readable_when_its_timer_has_run_out)
+{
+    struct itimerspec soon = {.it_value = {.tv_nsec = 1000000}};
+    struct epoll_event event;
+    uint64_t times;
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    int inner = epoll_of(timer), outer = epoll_of(inner);
+
+    CHECK(!readable_now(outer));
+    CHECK_EQ(timerfd_settime(timer, 0, &soon, NULL), 0);
+    CHECK_EQ(epoll_wait(outer, &event, 1, -1), 1);
+    CHECK(readable_now(inner));
+    CHECK_EQ(read(timer, &times, sizeof(times)), (ssize_t)sizeof(times));
+    CHECK(!readable_now(outer));
+    close(outer);
+    close(inner);
+    close(timer);
 }
 
 TEST(what_is_added_to_an_inner_epoll_later_wakes_the_outer_one_too)

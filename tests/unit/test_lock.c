@@ -122,6 +122,43 @@ TEST(lock_holder_waits_for_itself)
     CHECK_RC(troupe_lock_acquire(&lock, TROUPE_NOW), 0);
 }
 
+static troupe_lock *signal_lock;
+
+static void
+release_in_a_handler(int signo)
+{
+    (void)signo;
+    errno = ERANGE;
+    CHECK_RC(troupe_lock_release(signal_lock), 0);
+    CHECK_EQ(errno, ERANGE);
+}
+
+static void
+acquire_and_say(void *argument)
+{
+    struct shared *s = argument;
+
+    unit_raise(&s->flags[0]);
+    CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_FOREVER), 0);
+    CHECK_RC(troupe_lock_release(&s->lock), 0);
+}
+
+TEST(lock_release_in_a_signal_handler_wakes_who_waits)
+{
+    struct shared *s = new_shared();
+    struct sigaction action = {.sa_handler = release_in_a_handler};
+    pid_t waiter;
+
+    signal_lock = &s->lock;
+    CHECK_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+    CHECK_RC(troupe_lock_acquire(&s->lock, TROUPE_NOW), 0);
+    waiter = unit_fork(acquire_and_say, s);
+    unit_await(&s->flags[0], 1);
+    CHECK_EQ(raise(SIGUSR1), 0);
+    unit_join(waiter);
+    CHECK(!troupe_lock_locked(&s->lock));
+}
+
 static void
 release_it(void *argument)
 {
