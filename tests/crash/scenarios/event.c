@@ -13,12 +13,16 @@ struct shared {
 
 static struct shared *shared;
 
-enum { WORD_STATUS, WORD_SEEN, WORD_BEHIND };
+enum { WORD_STATUS, WORD_SEEN };
 
+/* The event has its memory, and the table of its pollers a slab, before the
+ * counting. */
 static void
 setup(void)
 {
+    limited_heap();
     shared = family_memory(sizeof(*shared));
+    counted_heap();
 }
 
 static void
@@ -48,13 +52,16 @@ set_it(void)
                   troupe_error_name(status));
 }
 
-/* Sets only what is not set: a sleeper that was not woken must see by
- * itself. */
+/* Sets only what is not set: a sleeper that was not woken must see by itself.
+ * A set that has returned is there. */
 static void
 set_if_not_set(void)
 {
-    if (!troupe_event_is_set(&shared->event))
-        set_it();
+    if (troupe_event_is_set(&shared->event))
+        return;
+    CRASH_REQUIRE(!crash_completed() && !crash_second_completed(), CRASH_LOSS,
+                  "a set that returned is lost");
+    set_it();
 }
 
 static void
@@ -73,9 +80,16 @@ victim_set(void)
     atomic_store(crash_word(WORD_STATUS), troupe_event_set(&shared->event));
 }
 
+/* The event is set, and can be used again; with it all memory goes. */
 static void
 check_set(void)
 {
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    if (crash_completed() && atomic_load(crash_word(WORD_STATUS)) != 0)
+        crash_fail(
+            CRASH_CORRUPTION, "the victim's call: %s",
+            troupe_error_name((int)atomic_load(crash_word(WORD_STATUS))));
     CRASH_REQUIRE(troupe_event_is_set(&shared->event), CRASH_LOSS,
                   "the event is not set");
     wait_for_it();
@@ -83,6 +97,11 @@ check_set(void)
                   "clear");
     CRASH_REQUIRE(troupe_event_wait(&shared->event, TROUPE_NOW) == -ETIMEDOUT,
                   CRASH_CORRUPTION, "a cleared event is set");
+    /* The dead first: what they leave behind is the event's. */
+    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
+                  "no figures about the heap");
+    troupe_event_fini(&shared->event);
+    counted_check(0);
 }
 
 SCENARIO(set_alone) = {
@@ -297,21 +316,13 @@ nudge_pulse(unsigned n)
     return true;
 }
 
-static void
-check_wait(void)
-{
-    if (crash_completed() && atomic_load(crash_word(WORD_STATUS)) != 0)
-        crash_fail(CRASH_CORRUPTION, "the victim's wait failed");
-    check_set();
-}
-
 SCENARIO(wait_set) = {
     .function = {FUNCTION(troupe_event_wait)},
     .state = "set, the first call of its process",
     .setup = setup_set,
     .victim = victim_wait,
     .survivors = {wait_for_it, NULL},
-    .check = check_wait,
+    .check = check_set,
 };
 
 SCENARIO(wait_sleeps) = {
@@ -322,7 +333,7 @@ SCENARIO(wait_sleeps) = {
     .victim = victim_wait,
     .nudge = nudge_set,
     .survivors = {set_it, wait_for_it},
-    .check = check_wait,
+    .check = check_set,
 };
 
 SCENARIO(wait_pulse) = {
@@ -333,7 +344,7 @@ SCENARIO(wait_pulse) = {
     .victim = victim_wait,
     .nudge = nudge_pulse,
     .survivors = {set_it, wait_for_it},
-    .check = check_wait,
+    .check = check_set,
 };
 
 SCENARIO(wait_cold) = {
@@ -343,7 +354,7 @@ SCENARIO(wait_cold) = {
     .victim = victim_wait,
     .nudge = nudge_set,
     .survivors = {set_it, wait_for_it},
-    .check = check_wait,
+    .check = check_set,
 };
 
 SCENARIO(wait_beside) = {
@@ -356,7 +367,7 @@ SCENARIO(wait_beside) = {
     .victim = victim_wait,
     .nudge = nudge_set,
     .survivors = {set_if_not_set, NULL},
-    .check = check_wait,
+    .check = check_set,
 };
 
 SCENARIO(wait_two) = {
@@ -369,7 +380,7 @@ SCENARIO(wait_two) = {
     .second_prepare = join_family,
     .second = second_set,
     .survivors = {set_if_not_set, wait_for_it},
-    .check = check_wait,
+    .check = check_set,
 };
 
 /* ---- the rest ---- */
@@ -389,7 +400,7 @@ renew(void)
 static void
 victim_init(void)
 {
-    (void)troupe_event_init(&shared->event);
+    atomic_store(crash_word(WORD_STATUS), troupe_event_init(&shared->event));
 }
 
 SCENARIO(init_new) = {
