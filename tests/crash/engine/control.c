@@ -193,6 +193,19 @@ crash_got_count(unsigned item)
     return atomic_load(&item_at(item)->got);
 }
 
+unsigned
+crash_missing_count(void)
+{
+    unsigned i, missing = 0;
+
+    for (i = 0; i < CRASH_ITEMS; i++) {
+        const struct item *item = &control->item[i];
+
+        missing += item->begun > item->got ? item->begun - item->got : 0;
+    }
+    return missing;
+}
+
 void
 crash_check_items(unsigned hands)
 {

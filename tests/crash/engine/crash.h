@@ -173,6 +173,8 @@ void crash_put_begin(unsigned item);
 void crash_put_done(unsigned item);
 void crash_got(unsigned item);
 unsigned crash_got_count(unsigned item);
+/* How often an item was begun to be put and has not arrived, of all items. */
+unsigned crash_missing_count(void);
 /*
  * After the queue has been drained: nothing twice, nothing that nobody put,
  * nothing missing but at most `hands` items that a dead consumer had taken.

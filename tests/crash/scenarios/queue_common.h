@@ -18,7 +18,8 @@ enum {
     MANY = 4
 };
 
-enum { WORD_STATUS, WORD_POLLED, WORD_SECOND, WORD_LARGE };
+/* WORD_CAME: there is a second victim. The rest is the scenarios' own. */
+enum { WORD_STATUS, WORD_LARGE, WORD_CAME, WORD_OWN };
 
 /* The queue of the scenario, made by its setup. */
 extern troupe_queue *queue;
@@ -36,6 +37,11 @@ int get(troupe_deadline deadline);
 void must_put(uint32_t number);
 void must_get(void);
 
+/* The default of the scenarios, in small. */
+#define SMALL_QUEUE .max_bytes = 32768, .small_bytes = 8192
+
+/* Counts the heap's blocks, all that a queue takes having got its slabs. */
+void count_heap(void);
 void make(const troupe_queue_options *options);
 void setup_empty(void);
 void setup_large(void);
@@ -55,6 +61,7 @@ extern struct item ready;
 int put_ready(troupe_deadline deadline);
 void looked_at(const struct item *item, size_t size);
 int get_ready(troupe_deadline deadline);
+void prepare_second(void);
 void prepare_second_put(void);
 void second_put(void);
 void second_get(void);
@@ -78,17 +85,23 @@ bool nudge_get_many(unsigned n);
 void peer_get_sleeps(void);
 void peer_put_sleeps(void);
 void peer_get_polls(void);
+void peer_get_polls_until_end(void);
 void peer_put_polls(void);
 void peer_put_polls_until_end(void);
 void peer_put_polls_refused(void);
 
 /* ---- checks, for the stage ---- */
 
+/* Everything that is left, in order, at most `hands` items having died with
+ * consumers; then the queue goes, and nothing is left in the heap. */
 void check(unsigned hands);
+/* Producers may die: nothing that is there gets lost. */
 void check_put(void);
+/* A consumer that dies inside may take one item with it; so may the second. */
 void check_get(void);
-void check_pair_put(void);
-void check_pair_get(void);
-void check_pair_get_put(void);
+void check_put_get(void);
+void check_get_get(void);
+/* 1 if a second victim came and did not complete. */
+unsigned second_died(void);
 
 #endif

@@ -50,7 +50,7 @@ SCENARIO(shutdown_poller) = {
     .function = {FUNCTION(troupe_queue_shutdown)},
     .state = "empty, an epoll_wait sleeper",
     .setup = setup_empty,
-    .peers = {peer_get_polls},
+    .peers = {peer_get_polls_until_end},
     .woken = 1,
     .prepare = join_family,
     .victim = victim_shutdown,
@@ -103,6 +103,16 @@ SCENARIO(shutdown_full_poller) = {
     .check = check_put,
 };
 
+static void
+second_put_refused(void)
+{
+    int status = put_ready(TROUPE_FOREVER);
+
+    if (status != 0 && status != -ESHUTDOWN)
+        crash_fail(CRASH_CORRUPTION, "the second victim's put: %s",
+                   troupe_error_name(status));
+}
+
 SCENARIO(shutdown_put) = {
     .function = {FUNCTION(troupe_queue_shutdown)},
     .state = "a sleeping consumer, a second victim puts",
@@ -112,9 +122,9 @@ SCENARIO(shutdown_put) = {
     .prepare = join_family,
     .victim = victim_shutdown,
     .second_prepare = prepare_second_put,
-    .second = second_put,
+    .second = second_put_refused,
     .survivors = {survivor_shutdown, NULL},
-    .check = check_pair_put,
+    .check = check_put,
 };
 
 /* ---- declared parties ---- */
@@ -199,7 +209,7 @@ SCENARIO(close_poller) = {
     .function = {FUNCTION(troupe_queue_close)},
     .state = "the only producer, an epoll_wait sleeper",
     .setup = setup_empty,
-    .peers = {peer_get_polls},
+    .peers = {peer_get_polls_until_end},
     .late = 1,
     .woken = 1,
     .prepare = prepare_producer,
@@ -334,31 +344,17 @@ SCENARIO(fileno_put) = {
     .check = check_put,
 };
 
-static void
-setup_none(void)
-{
-    troupe_queue *first;
-
-    /* What a queue takes gets its slabs before the counting. */
-    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 32768,
-                        .small_bytes = 8192));
-    first = queue;
-    CRASH_REQUIRE(troupe_queue_put(first, "x", 1, TROUPE_NOW) == 0,
-                  CRASH_CORRUPTION, "put");
-    troupe_queue_free(first);
-    counted_heap();
-}
+enum { WORD_MADE = WORD_OWN };
 
 static void
 victim_new(void)
 {
     troupe_queue *made = NULL;
-    int status = troupe_queue_new(&made, TROUPE_OPTIONS(troupe_queue_options,
-                                                        .max_bytes = 32768,
-                                                        .small_bytes = 8192));
+    int status = troupe_queue_new(
+        &made, TROUPE_OPTIONS(troupe_queue_options, SMALL_QUEUE));
 
     atomic_store(crash_word(WORD_STATUS), status);
-    atomic_store(crash_word(WORD_SECOND), (int64_t)(uintptr_t)made);
+    atomic_store(crash_word(WORD_MADE), (int64_t)(uintptr_t)made);
 }
 
 /* What is no queue of the family is left alone. */
@@ -376,7 +372,7 @@ static void
 check_new(void)
 {
     settle();
-    queue = (troupe_queue *)(uintptr_t)atomic_load(crash_word(WORD_SECOND));
+    queue = (troupe_queue *)(uintptr_t)atomic_load(crash_word(WORD_MADE));
     if (crash_completed()) {
         must_put(SURVIVOR);
         must_get();
@@ -389,8 +385,9 @@ check_new(void)
 static void
 survivor_make(void)
 {
-    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 32768,
-                        .small_bytes = 8192));
+    CRASH_REQUIRE(troupe_queue_new(&queue, TROUPE_OPTIONS(troupe_queue_options,
+                                                          SMALL_QUEUE)) == 0,
+                  CRASH_CORRUPTION, "new");
     must_put(SURVIVOR + 7);
     must_get();
     troupe_queue_free(queue);
@@ -399,7 +396,7 @@ survivor_make(void)
 SCENARIO(new_first) = {
     .function = {FUNCTION(troupe_queue_new)},
     .state = "warm",
-    .setup = setup_none,
+    .setup = count_heap,
     .prepare = join_family,
     .victim = victim_new,
     .survivors = {survivor_make, NULL},
@@ -409,12 +406,9 @@ SCENARIO(new_first) = {
 static void
 setup_old(void)
 {
-    setup_none();
-    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 32768,
-                        .small_bytes = 8192));
+    setup_empty();
     CRASH_REQUIRE(troupe_queue_put(queue, "x", 1, TROUPE_NOW) == 0,
                   CRASH_CORRUPTION, "put");
-    atomic_store(crash_word(WORD_SECOND), (int64_t)(uintptr_t)queue);
 }
 
 static void
@@ -441,21 +435,73 @@ SCENARIO(free_old) = {
     .check = check_free,
 };
 
+/* What the victim is to find. */
+static troupe_queue_info expected;
+
 static void
 victim_info(void)
 {
     troupe_queue_info info = {.size = sizeof(info)};
+    int status = troupe_queue_info_get(queue, &info);
 
-    atomic_store(crash_word(WORD_STATUS), troupe_queue_info_get(queue, &info));
+    if (status == 0 &&
+        (info.items != expected.items || info.puts != expected.puts ||
+         info.gets != expected.gets || info.leased != expected.leased ||
+         info.lost != 0 || info.redelivered != 0 ||
+         info.producers != expected.producers ||
+         info.consumers != expected.consumers || info.bytes == 0 ||
+         info.max_items != 0 || info.max_bytes != 32768 ||
+         info.small_bytes != 8192 || info.shut_down != expected.shut_down ||
+         info.producers_gone || info.consumers_gone))
+        status = -EPROTO;
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+static void
+prepare_info(void)
+{
+    join_family();
+    expected.items = expected.puts = 3;
 }
 
 SCENARIO(info_three) = {
     .function = {FUNCTION(troupe_queue_info_get)},
     .state = "three items",
     .setup = setup_three,
-    .prepare = join_family,
+    .prepare = prepare_info,
     .victim = victim_info,
     .survivors = {survivor_put, survivor_get},
+    .check = check_put,
+};
+
+/* One item leased, the one behind it got, nothing comes any more. */
+static void
+prepare_info_leased(void)
+{
+    void *data;
+    size_t size;
+
+    CRASH_REQUIRE(troupe_queue_attach_producer(queue) == 0 &&
+                      troupe_queue_attach_consumer(queue) == 0 &&
+                      troupe_queue_peek(queue, &data, &size, TROUPE_NOW) == 0,
+                  CRASH_CORRUPTION, "attach and peek");
+    must_get();
+    CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
+                  "shutdown");
+    expected.items = 2;
+    expected.puts = 3;
+    expected.gets = expected.leased = 1;
+    expected.producers = expected.consumers = 1;
+    expected.shut_down = true;
+}
+
+SCENARIO(info_leased) = {
+    .function = {FUNCTION(troupe_queue_info_get)},
+    .state = "one of three leased, another got, shut down",
+    .setup = setup_three,
+    .prepare = prepare_info_leased,
+    .victim = victim_info,
+    .survivors = {survivor_get, NULL},
     .check = check_put,
 };
 

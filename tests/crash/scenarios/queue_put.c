@@ -175,10 +175,10 @@ SCENARIO(put_single_get) = {
     .setup = setup_single,
     .prepare = prepare_put,
     .victim = victim_put,
-    .second_prepare = join_family,
+    .second_prepare = prepare_second,
     .second = second_get,
     .survivors = {survivor_put_get, NULL},
-    .check = check_pair_get_put,
+    .check = check_put_get,
 };
 
 /* The only declared consumer has died, and nobody has looked. */
@@ -234,7 +234,7 @@ SCENARIO(put_put) = {
     .second_prepare = prepare_second_put,
     .second = second_put,
     .survivors = {survivor_put, survivor_get},
-    .check = check_pair_put,
+    .check = check_put,
 };
 
 SCENARIO(put_get) = {
@@ -243,10 +243,10 @@ SCENARIO(put_get) = {
     .setup = setup_empty,
     .prepare = prepare_put,
     .victim = victim_put,
-    .second_prepare = join_family,
+    .second_prepare = prepare_second,
     .second = second_get,
     .survivors = {survivor_put, survivor_put_get},
-    .check = check_pair_get_put,
+    .check = check_put_get,
 };
 
 SCENARIO(put_poller_two) = {
@@ -260,7 +260,7 @@ SCENARIO(put_poller_two) = {
     .second_prepare = prepare_second_put,
     .second = second_put,
     .survivors = {survivor_put, NULL},
-    .check = check_pair_put,
+    .check = check_put,
 };
 
 /* ---- many at once ---- */
@@ -369,8 +369,8 @@ SCENARIO(put_many_get) = {
     .setup = setup_empty,
     .prepare = prepare_many,
     .victim = victim_put_many,
-    .second_prepare = join_family,
+    .second_prepare = prepare_second,
     .second = second_get,
     .survivors = {survivor_put, survivor_put_get},
-    .check = check_pair_get_put,
+    .check = check_put_get,
 };
