@@ -22,7 +22,7 @@
 static troupe_process *child;
 static troupe_queue *queue;
 
-enum { WORD_STATUS, WORD_RAN, GATE_CHILD = 6, GATE_PARENT, NO_GATE };
+enum { WORD_STATUS, WORD_RAN, WORD_TOLD, GATE_CHILD = 6, GATE_PARENT, NO_GATE };
 
 /* What a target returns that is not stopped: no code that stands anywhere by
  * itself. */
@@ -45,7 +45,7 @@ target_sleeps(void *arg)
     return 0;
 }
 
-/* Ends when it is asked to. */
+/* Ends by itself when it is asked to. */
 static int
 target_stoppable(void *arg)
 {
@@ -55,7 +55,7 @@ target_stoppable(void *arg)
     (void)arg;
     if (status == 0)
         status = troupe_queue_get(queue, NULL, &size, TROUPE_FOREVER);
-    return status == -ECANCELED ? 0 : 1;
+    return status == -ECANCELED ? CODE : 0;
 }
 
 static void
@@ -612,82 +612,114 @@ OF_ENDED(active_ended, troupe_process_active_children, victim_active);
 
 /* ---- what ends a child ---- */
 
+/* It ends by what it is told: it has no parent any more that takes it along. */
 static void
-prepare_sleeping_daemon(void)
+settle(int status, int wanted)
 {
-    join_family();
-    start(target_sleeps, true);
+    int code = 0;
+
+    if (status == 0) {
+        atomic_store(crash_word(WORD_TOLD), 1);
+        status = troupe_process_join(child, TROUPE_FOREVER);
+    }
+    if (status == 0)
+        status = troupe_process_exitcode(child, &code);
+    if (status == 0 && code != wanted)
+        status = -EINPROGRESS;
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+/* Who was told ends without this; all others may end now, too. */
+static void
+end_untold(void)
+{
+    if (atomic_load(crash_word(WORD_TOLD)) == 0)
+        crash_gate_open(GATE_CHILD);
+}
+
+static void
+check_told(void)
+{
+    check_status();
+    if (atomic_load(crash_word(WORD_TOLD)) != 0 &&
+        atomic_load(crash_word(WORD_RAN)) != 0)
+        crash_fail(CRASH_CORRUPTION, "the child went on");
 }
 
 static void
 victim_terminate(void)
 {
-    int status = troupe_process_terminate(child);
-
-    if (status == 0)
-        status = troupe_process_join(child, TROUPE_FOREVER);
-    atomic_store(crash_word(WORD_STATUS), status);
+    settle(troupe_process_terminate(child), -SIGTERM);
 }
 
-SCENARIO(terminate_daemon) = {
+SCENARIO(terminate_running) = {
     .function = {FUNCTION(troupe_process_terminate)},
-    .state = "a daemon sleeps, and join",
+    .state = "the child sleeps, and join",
     .setup = setup,
-    .prepare = prepare_sleeping_daemon,
+    .prepare = prepare_running,
     .victim = victim_terminate,
     .nudge = crash_sleeps_end,
-    .survivors = {survive, NULL},
-    .check = check_status,
+    .survivors = {end_untold, survive},
+    .check = check_told,
 };
 
 static void
 victim_kill(void)
 {
-    int status = troupe_process_kill(child);
-
-    if (status == 0)
-        status = troupe_process_join(child, TROUPE_FOREVER);
-    atomic_store(crash_word(WORD_STATUS), status);
+    settle(troupe_process_kill(child), -SIGKILL);
 }
 
-SCENARIO(kill_daemon) = {
+SCENARIO(kill_running) = {
     .function = {FUNCTION(troupe_process_kill)},
-    .state = "a daemon sleeps, and join",
+    .state = "the child sleeps, and join",
     .setup = setup,
-    .prepare = prepare_sleeping_daemon,
+    .prepare = prepare_running,
     .victim = victim_kill,
     .nudge = crash_sleeps_end,
-    .survivors = {survive, NULL},
-    .check = check_status,
+    .survivors = {end_untold, survive},
+    .check = check_told,
 };
 
 static void
 prepare_stoppable(void)
 {
     join_family();
-    start(target_stoppable, true);
+    start(target_stoppable, false);
 }
 
 static void
 victim_stop(void)
 {
-    int status = troupe_process_stop(child);
+    settle(troupe_process_stop(child), CODE);
+}
 
-    if (status == 0)
-        status = troupe_process_join(child, TROUPE_FOREVER);
-    atomic_store(crash_word(WORD_STATUS), status);
+static void
+shut_untold(void)
+{
+    if (atomic_load(crash_word(WORD_TOLD)) == 0)
+        CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
+                      "shutdown");
 }
 
 SCENARIO(stop_stoppable) = {
     .function = {FUNCTION(troupe_process_stop)},
-    .state = "a daemon waits in a section, and join",
+    .state = "the child waits in a section, and join",
     .setup = setup_queue,
     .prepare = prepare_stoppable,
     .victim = victim_stop,
     .nudge = crash_sleeps_end,
-    .survivors = {survive, NULL},
+    .survivors = {shut_untold, survive},
     .check = check_status,
 };
+
+/* ---- exit ---- */
+
+static void
+prepare_sleeping_daemon(void)
+{
+    join_family();
+    start(target_sleeps, true);
+}
 
 static void
 victim_exit(void)
@@ -707,13 +739,30 @@ SCENARIO(exit_daemon) = {
     .check = check,
 };
 
-/* ---- the process itself ---- */
+/* Who exits waits for its child. */
+static void
+look_behind_exit(void)
+{
+    if (crash_completed() && atomic_load(crash_word(WORD_RAN)) != 1)
+        crash_fail(CRASH_CORRUPTION, "the exit left a child behind");
+    let_child_end();
+}
 
-/* The name of a process is what the obituary of a lock says of the dead. */
+SCENARIO(exit_running) = {
+    .function = {FUNCTION(troupe_exit)},
+    .state = "a child runs, sleeps, the child ends",
+    .setup = setup,
+    .prepare = prepare_running,
+    .victim = victim_exit,
+    .exits = true,
+    .nudge = nudge_child,
+    .survivors = {look_behind_exit, survive},
+    .check = check,
+};
+
+/* What the process has is given up before it waits for its child, which ends
+ * only when a peer was given that. */
 static troupe_lock *held;
-
-static const char name_before[] = "a name to be read";
-static const char name_after[] = "another of as many";
 
 static void
 setup_lock(void)
@@ -722,6 +771,69 @@ setup_lock(void)
     held = family_memory(sizeof(*held));
     counted_heap();
 }
+
+static void
+prepare_holder(void)
+{
+    prepare_running();
+    CRASH_REQUIRE(troupe_lock_acquire(held, TROUPE_NOW) == 0, CRASH_CORRUPTION,
+                  "a free lock");
+}
+
+static void
+peer_acquires(void)
+{
+    int status;
+
+    join_family();
+    crash_ready();
+    status = troupe_lock_acquire(held, PATIENCE);
+    CRASH_REQUIRE(status == TROUPE_OWNER_DIED, CRASH_CORRUPTION,
+                  "the lock of who exits: %s", troupe_error_name(status));
+    let_child_end();
+}
+
+SCENARIO(exit_holding) = {
+    .function = {FUNCTION(troupe_exit)},
+    .state = "it holds a lock, another sleeps, then its child ends",
+    .setup = setup_lock,
+    .peers = {peer_acquires},
+    .late = 1,
+    .prepare = prepare_holder,
+    .victim = victim_exit,
+    .exits = true,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check,
+};
+
+static void
+prepare_last_producer(void)
+{
+    prepare_running();
+    CRASH_REQUIRE(troupe_queue_attach_producer(queue) == 0, CRASH_CORRUPTION,
+                  "attach");
+}
+
+SCENARIO(exit_producing) = {
+    .function = {FUNCTION(troupe_exit)},
+    .state = "the last producer, a consumer sleeps, then its child ends",
+    .setup = setup_queue,
+    .peers = {peer_sees_end},
+    .late = 1,
+    .prepare = prepare_last_producer,
+    .victim = victim_exit,
+    .exits = true,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check,
+};
+
+/* ---- the process itself ---- */
+
+/* The name of a process is what the obituary of a lock says of the dead. */
+static const char name_before[] = "a name to be read";
+static const char name_after[] = "another of as many";
 
 static void
 set_name(const char *name)
