@@ -101,6 +101,12 @@ struct crash_scenario {
     /* A second victim that comes while the first is dead or stopped. */
     void (*second_prepare)(void);
     void (*second)(void);
+    /*
+     * In place of the two: the child that the first victim has forked, if it
+     * has come so far, and its nudge when the first is dead.
+     */
+    int (*second_adopt)(void);
+    bool (*second_nudge)(unsigned n);
     /* In two fresh processes after the death; the second may be NULL. */
     void (*survivors[2])(void);
     /* In the stage, when all others have ended. */
@@ -122,8 +128,9 @@ void crash_step_begin(void);
 void crash_step_end(void);
 
 /*
- * The same in a process that the stage has not forked itself: a peer's child.
- * It waits here until the stage has come for it by crash_adopt_far().
+ * The same in a process that the stage has not forked itself: the child of a
+ * peer, or of the victim. It waits here until the stage comes for it by
+ * crash_adopt_far(), or has come for all it wanted.
  */
 void crash_step_begin_far(void);
 int crash_adopt_far(void);

@@ -113,6 +113,30 @@ sweep(pid_t stage)
 }
 
 /*
+ * When the stage is done, whoever it has left ends by itself: children of a
+ * dead victim, which are ours now. A stage that has a finding may leave others.
+ * True when nobody is there any more.
+ */
+static bool
+all_end(int64_t end)
+{
+    pid_t got;
+
+    if (atomic_load(&control->phase) != PHASE_DONE ||
+        atomic_load(&control->failures) != 0)
+        return false;
+    while ((got = waitpid(-1, NULL, __WALL | WNOHANG)) >= 0) {
+        if (got == 0 && now_ms() >= end) {
+            crash_fail(CRASH_HANG, "a child of a victim never ended");
+            return false;
+        }
+        if (got == 0)
+            children_pause();
+    }
+    return true;
+}
+
+/*
  * Was a victim still being driven to its point, with breakpoints?  On a busy
  * machine it may have taken another way, on which it never comes there; so this
  * is a point missed, and the next try steps.  Who comes to no end then hangs.
@@ -180,7 +204,8 @@ perform(const struct plan *plan, const struct crash_exempt *exempt)
              info.si_code != CLD_EXITED)
         crash_fail(CRASH_CORRUPTION, "the check died of signal %d (%s)",
                    info.si_status, strsignal(info.si_status));
-    sweep(stage);
+    if (!all_end(end))
+        sweep(stage);
 }
 
 /* ---- reports ---- */
@@ -371,8 +396,11 @@ second_victims(const struct crash_options *options, struct plan plan,
     memset(&plan.second, 0, sizeof(plan.second));
     if (!arrive(options, &plan, result, text))
         return;
-    plan.second = profile->points[profile->count - 1];
+    if (profile->count > 0)
+        plan.second = profile->points[profile->count - 1];
     collect(options, &plan, result, text);
+    if (profile->count == 0)
+        return;
     plan.mode = PLAN_SECOND_KILL;
     member = path_member(paths, profile->path, plan.together);
     if (options->all_pairs || sample != 0)
@@ -391,6 +419,12 @@ second_victims(const struct crash_options *options, struct plan plan,
         if (!kill_at(options, &plan, result, text))
             return;
     }
+}
+
+static bool
+has_second(const struct crash_scenario *scenario)
+{
+    return scenario->second != NULL || scenario->second_adopt != NULL;
 }
 
 static void
@@ -548,7 +582,7 @@ run_scenario(const struct crash_options *options,
             }
         } else if (!(options->stop_at_first && found_any(result))) {
             visit(options, &plan, result, &text);
-            if (scenario->second != NULL &&
+            if (has_second(scenario) &&
                 !(options->stop_at_first && found_any(result)))
                 visit_seconds(options, &plan, result, &text);
         }
@@ -556,7 +590,7 @@ run_scenario(const struct crash_options *options,
     }
     say(&line, "%-28s %-50s %6lu points of %6u instructions%s, %lu s  ",
         scenario->operation, scenario->state, result->points,
-        profile->steps + 1, scenario->second != NULL ? " and pairs" : "",
+        profile->steps + 1, has_second(scenario) ? " and pairs" : "",
         (unsigned long)(now_ms() - began) / 1000);
     if (!found_any(result) && result->missed == 0)
         say(&line, "ok\n");
@@ -644,7 +678,7 @@ job_main(pid_t engine, const struct crash_options *options,
         char *line;
 
         /* Pairs take longest: begun first, they do not end alone. */
-        if ((scenarios[index]->second != NULL) != (turn < count) ||
+        if (has_second(scenarios[index]) != (turn < count) ||
             !selected(options, scenarios[index]))
             continue;
         line = run_scenario(options, scenarios[index], &result);

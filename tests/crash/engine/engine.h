@@ -207,6 +207,7 @@ bool tracee_reach(struct tracee *tracee, const struct crash_point *point,
 
 /* A process that sleeps in a system call which waits for others. */
 bool process_asleep(pid_t pid);
+bool process_has_child(pid_t pid);
 /* The system call a process is in, for people. */
 void process_where(pid_t pid, char *text, size_t size);
 

@@ -207,6 +207,8 @@ crash_step_end(void)
 void
 crash_step_begin_far(void)
 {
+    /* Where only parents may trace: it may have lost its own by then. */
+    (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
     atomic_store(&control->far, getpid());
     crash_gate_wait(GATE_FAR);
     if (atomic_load(&control->far_traced) != 0)
@@ -320,18 +322,25 @@ go_to(const struct plan *plan, struct tracee *tracee,
 static void
 second_victim(const struct plan *plan)
 {
+    const struct crash_scenario *scenario = plan->scenario;
     struct profile *profile = &control->profile[1];
+    /* What it may sleep for the first does not do while it is stopped. */
+    bool (*nudge)(unsigned n) = plan->together ? NULL : scenario->second_nudge;
     struct tracee second;
     pid_t pid;
 
     atomic_store(&control->phase, PHASE_SECOND);
-    pid = fork_actor(ACTOR_SECOND, second_main, false);
+    if (scenario->second_adopt != NULL) {
+        pid = scenario->second_adopt();
+        atomic_store(&control->actor[ACTOR_SECOND], pid);
+    } else
+        pid = fork_actor(ACTOR_SECOND, second_main, false);
     await_victim(&second, pid, "the second victim");
     if (plan->mode == PLAN_SECOND_PROFILE) {
-        tracee_profile(&second, profile, NULL, NULL, NULL);
+        tracee_profile(&second, profile, NULL, nudge, NULL);
         atomic_store(&control->second_completed, profile->complete);
     } else {
-        if (!go_to(plan, &second, &plan->second, NULL,
+        if (!go_to(plan, &second, &plan->second, nudge,
                    &control->second_completed))
             atomic_store(&control->missed, 1);
     }
@@ -339,14 +348,25 @@ second_victim(const struct plan *plan)
     forget(ACTOR_SECOND);
 }
 
+/* Is there a second victim? The first one's child may not exist yet. */
+static bool
+has_second(const struct plan *plan, const struct tracee *first)
+{
+    if (plan->mode != PLAN_SECOND_PROFILE && plan->mode != PLAN_SECOND_KILL)
+        return false;
+    if (plan->scenario->second_adopt == NULL || process_has_child(first->pid))
+        return true;
+    control->profile[1].count = 0;
+    return false;
+}
+
 static void
 victims(const struct plan *plan)
 {
     const struct crash_scenario *scenario = plan->scenario;
     struct profile *profile = &control->profile[0];
-    bool two =
-        plan->mode == PLAN_SECOND_PROFILE || plan->mode == PLAN_SECOND_KILL;
     struct tracee first;
+    bool two;
     pid_t pid;
 
     atomic_store(&control->phase, PHASE_VICTIM);
@@ -375,12 +395,15 @@ victims(const struct plan *plan)
                    &control->completed))
             atomic_store(&control->missed, 1);
     }
+    two = has_second(plan, &first);
     if (two && plan->together)
         second_victim(plan);
     tracee_kill(&first);
     forget(ACTOR_VICTIM);
     if (two && !plan->together)
         second_victim(plan);
+    if (scenario->second_adopt != NULL && !two)
+        crash_gate_open(GATE_FAR);
 }
 
 /* All is done when only those are left that never end by themselves. */

@@ -142,6 +142,16 @@ process_asleep(pid_t pid)
            waits_for_others(strtol(text, NULL, 10));
 }
 
+bool
+process_has_child(pid_t pid)
+{
+    char path[64], text[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid,
+             (int)pid);
+    return read_file(path, text, sizeof(text)) > 0;
+}
+
 void
 process_where(pid_t pid, char *text, size_t size)
 {

@@ -437,6 +437,78 @@ SCENARIO(producer_begins_closed) = {
     .check = check,
 };
 
+/* ---- start, both sides ---- */
+
+static void
+prepare_pair(bool daemon)
+{
+    join_family();
+    make(target_begins, daemon);
+    fork_is_stepped = true;
+}
+
+static void
+prepare_child_pair(void)
+{
+    prepare_pair(false);
+}
+
+static void
+prepare_daemon_pair(void)
+{
+    prepare_pair(true);
+}
+
+static void
+prepare_producer_pair(void)
+{
+    join_family();
+    make_producer(target_begins);
+    fork_is_stepped = true;
+}
+
+SCENARIO(start_pair) = {
+    .function = {FUNCTION(troupe_process_start)},
+    .state = "the child dies after its parent, or with it",
+    .setup = setup_forks,
+    .prepare = prepare_child_pair,
+    .victim = victim_start,
+    .nudge = crash_sleeps_end,
+    .second_adopt = crash_adopt_far,
+    .second_nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+SCENARIO(start_daemon_pair) = {
+    .function = {FUNCTION(troupe_process_start)},
+    .state = "the daemon dies after its parent, or with it",
+    .setup = setup_forks,
+    .prepare = prepare_daemon_pair,
+    .victim = victim_start,
+    .nudge = crash_sleeps_end,
+    .second_adopt = crash_adopt_far,
+    .second_nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+SCENARIO(start_producer_pair) = {
+    .function = {FUNCTION(troupe_process_start)},
+    .state = "the producer dies after its parent, or with it",
+    .setup = setup_queue_forks,
+    .peers = {peer_waits_for_end},
+    .prepare = prepare_producer_pair,
+    .victim = victim_start,
+    .nudge = crash_sleeps_end,
+    .second_adopt = crash_adopt_far,
+    .second_nudge = crash_sleeps_end,
+    .survivors = {survivor_produces, NULL},
+    .check = check_status,
+};
+
+/* ---- the end of a child, and who waits for it ---- */
+
 static int
 target_returns_stepped(void *arg)
 {
@@ -503,6 +575,26 @@ victim_join(void)
 }
 
 OF_ENDED(join_ended, troupe_process_join, victim_join);
+
+/* Its end, and its parent's wait for it. */
+static void
+prepare_join_pair(void)
+{
+    join_family();
+    start(target_returns_stepped, false);
+}
+
+SCENARIO(join_pair) = {
+    .function = {FUNCTION(troupe_process_join)},
+    .state = "the child dies after its parent, or with it",
+    .setup = setup,
+    .prepare = prepare_join_pair,
+    .victim = victim_join,
+    .blocks = true,
+    .second_adopt = crash_adopt_far,
+    .survivors = {survive, NULL},
+    .check = check,
+};
 
 static int
 target_waits(void *arg)
