@@ -5,3 +5,4 @@
 # scenario: troupe_task_return/the worker dies
 # expect: loss
 /^troupe_task_alloc/,/^}/s/troupe_scope_alloc(task->scope, size);/troupe_alloc(size);/
+/^troupe_task_return/,/^}/s/block = troupe_task_alloc(task, size);/block = troupe_scope_alloc(scope_get(task), size);/
