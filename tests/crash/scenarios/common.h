@@ -65,12 +65,25 @@ void limited_heap(void);
 void counted_heap(void);
 /* The same heap, still small: it has to grow to the size that is counted. */
 void growing_heap(void);
+/* The heap may grow to this limit; called before one of the others. */
+void heap_limit(size_t limit);
+/* Takes all that is left, in every class; and gives it back. */
+void exhaust_heap(void);
+void relieve_heap(void);
+/* What the dead left is put right by whoever looks. */
+void settle_heap(void);
 /* Visits each 64-byte step of the heap, until it is told that it was there. */
 bool heap_steps(bool (*visit)(void *address, size_t size), size_t size);
-/* Frees a block of this size, 256 bytes or more, that the victim was given and
- * could not name any more; false if there is none. Blocks of others of about
- * this size are freed before. */
+/* A block of this size, 256 bytes or more, that the victim was given and could
+ * not name any more; NULL if there is none. Blocks of others of about this size
+ * are freed before. */
+void *victims_block(size_t size);
+/* Frees it; false if there is none. */
 bool free_victims_block(size_t size);
+/* In check(): what the words say that the (second) victim was handed is its own
+ * still, and is freed; so is what it could not name any more. Nothing else is
+ * missing. */
+void handed_check(const unsigned *words, unsigned victims, size_t size);
 /* In check(): at most `hands` blocks are missing, none is there twice, and
  * those that were allocated before have kept their content. */
 void counted_check(unsigned hands);

@@ -4,18 +4,41 @@
 
 #include <errno.h>
 
-enum { LARGE = 20000, MOST = 32 };
+enum { LARGE = 20000, MOST = 16 };
 
 static void *block;
 static void *many[MOST];
 
-enum { WORD_BLOCK, WORD_STATUS };
+/* What the victim was handed, what it was told; the same of a second one; how
+ * many blocks it was handed. */
+enum { WORD_BLOCK, WORD_STATUS, WORD_SECOND, WORD_SECOND_STATUS, WORD_COUNT };
+
+static const unsigned words[] = {WORD_BLOCK, WORD_SECOND};
+
+static void
+keep_in(unsigned word, void *result)
+{
+    int error = errno;
+
+    atomic_store(crash_word(word), (int64_t)(uintptr_t)result);
+    if (result == NULL)
+        atomic_store(crash_word(word + 1), -error);
+}
 
 static void
 keep(void *result)
 {
-    block = result;
-    atomic_store(crash_word(WORD_BLOCK), (int64_t)(uintptr_t)result);
+    keep_in(WORD_BLOCK, result);
+}
+
+static void
+require_status(unsigned word, int status)
+{
+    int64_t got = atomic_load(crash_word(word));
+
+    if (crash_completed() && got != status)
+        crash_fail(CRASH_CORRUPTION, "the victim got %d where %d was due",
+                   (int)got, status);
 }
 
 /* What the victim got is its own: the survivors' blocks are others. */
@@ -28,12 +51,13 @@ survive(void)
 static void
 check_one(void)
 {
-    counted_check(1);
+    handed_check(words, 1, COUNTED_SIZE);
 }
 
 static void
-check_none(void)
+check_told(void)
 {
+    require_status(WORD_STATUS, 0);
     counted_check(0);
 }
 
@@ -169,16 +193,10 @@ SCENARIO(alloc_cold) = {
     .check = check_one,
 };
 
-/* Killed with the address in a register, it was given the block and could not
- * say so: it is looked for. */
 static void
 check_large(void)
 {
-    bool given = free_victims_block(LARGE);
-
-    if (crash_completed() && !given)
-        crash_fail(CRASH_LOSS, "what the victim was given is not its own");
-    counted_check(0);
+    handed_check(words, 1, LARGE);
 }
 
 SCENARIO(alloc_large) = {
@@ -191,38 +209,30 @@ SCENARIO(alloc_large) = {
     .check = check_large,
 };
 
-/* All is taken, and each block names the one before. */
 static void
 setup_exhausted(void)
 {
-    static const size_t sizes[] = {LARGE, COUNTED_SIZE};
-    void **taken;
-    unsigned i;
-
     counted_heap();
-    for (i = 0; i < 2; i++)
-        while ((taken = troupe_alloc(sizes[i])) != NULL) {
-            *taken = block;
-            block = taken;
-        }
+    exhaust_heap();
+}
+
+/* Nothing was there to be had, and nothing has come of it. */
+static void
+refused(void)
+{
+    if (atomic_load(crash_word(WORD_BLOCK)) != 0)
+        crash_fail(CRASH_DUPLICATE, "a block where there was none");
+    require_status(WORD_STATUS, -ENOMEM);
+    settle_heap();
+    if (troupe_alloc(COUNTED_SIZE) != NULL)
+        crash_fail(CRASH_DUPLICATE, "another block where there was none");
+    relieve_heap();
 }
 
 static void
 check_exhausted(void)
 {
-    void *mine = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
-
-    if (mine != NULL)
-        crash_fail(CRASH_DUPLICATE, "a block where there was none");
-    if (troupe_alloc(COUNTED_SIZE) != NULL)
-        crash_fail(CRASH_DUPLICATE, "another block where there was none");
-    while (block != NULL) {
-        void *last = block;
-
-        memcpy(&block, last, sizeof(block));
-        CRASH_REQUIRE(troupe_free(last) == 0, CRASH_CORRUPTION,
-                      "a block that the setup took cannot be freed");
-    }
+    refused();
     counted_check(0);
 }
 
@@ -236,34 +246,26 @@ SCENARIO(alloc_exhausted) = {
     .check = check_exhausted,
 };
 
-/* A heap that has to grow for it. */
+/* More than a step of growth: what is added is hollow, and filled behind. */
+enum { HUGE = 3 << 20, HUGE_LIMIT = 5 << 20 };
+
 static void
 setup_young(void)
 {
-    CRASH_REQUIRE(troupe_heap_setup(NULL) == 0, CRASH_CORRUPTION, "no heap");
-    join_family();
+    heap_limit(HUGE_LIMIT);
+    growing_heap();
 }
 
 static void
 victim_alloc_huge(void)
 {
-    keep(troupe_alloc(5 << 20));
+    keep(troupe_alloc(HUGE));
 }
 
 static void
 check_young(void)
 {
-    troupe_heap_info info = {.size = sizeof(info)};
-    unsigned char *other;
-
-    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
-                  "no figures about the heap");
-    other = patterned(5 << 20, 0x55);
-    CRASH_REQUIRE(other != NULL, CRASH_CORRUPTION, "alloc: %d", errno);
-    use_heap();
-    CRASH_REQUIRE(has_pattern(other, 5 << 20, 0x55), CRASH_DUPLICATE,
-                  "a block was handed out twice");
-    CRASH_REQUIRE(troupe_free(other) == 0, CRASH_CORRUPTION, "free");
+    handed_check(words, 1, HUGE);
 }
 
 SCENARIO(alloc_grow) = {
@@ -272,24 +274,23 @@ SCENARIO(alloc_grow) = {
     .setup = setup_young,
     .prepare = join_family,
     .victim = victim_alloc_huge,
-    .survivors = {survive, survive},
+    .survivors = {survive, settle_heap},
     .check = check_young,
 };
 
 /* More than the smallest step of growth: the arena must reach further. */
+enum { GROWING = 100000 };
+
 static void
 victim_alloc_growing(void)
 {
-    keep(troupe_alloc(100000));
+    keep(troupe_alloc(GROWING));
 }
 
 static void
-settle(void)
+check_growing(void)
 {
-    troupe_heap_info info = {.size = sizeof(info)};
-
-    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
-                  "no figures about the heap");
+    handed_check(words, 1, GROWING);
 }
 
 SCENARIO(alloc_grow_counted) = {
@@ -298,26 +299,20 @@ SCENARIO(alloc_grow_counted) = {
     .setup = growing_heap,
     .prepare = join_family,
     .victim = victim_alloc_growing,
-    .survivors = {settle, NULL},
-    .check = check_large,
+    .survivors = {settle_heap, NULL},
+    .check = check_growing,
 };
 
 static void
 second_alloc_growing(void)
 {
-    (void)!troupe_alloc(100000);
+    keep_in(WORD_SECOND, troupe_alloc(GROWING));
 }
 
 static void
-check_two_large(void)
+check_two_growing(void)
 {
-    bool given = free_victims_block(100000);
-
-    if ((crash_completed() || crash_second_completed()) && !given)
-        crash_fail(CRASH_LOSS, "what a victim was given is not its own");
-    if (given)
-        (void)free_victims_block(100000);
-    counted_check(0);
+    handed_check(words, 2, GROWING);
 }
 
 SCENARIO(alloc_grow_two) = {
@@ -328,29 +323,46 @@ SCENARIO(alloc_grow_two) = {
     .victim = victim_alloc_growing,
     .second_prepare = join_family,
     .second = second_alloc_growing,
-    .survivors = {settle, NULL},
-    .check = check_two_large,
+    .survivors = {settle_heap, NULL},
+    .check = check_two_growing,
 };
 
 /* One step of growth after the other, and the last one refused. */
+enum { SHARE = 1 << 16 };
+
 static void
 victim_alloc_all(void)
 {
-    unsigned i;
-
-    for (i = 0; i < MOST; i++)
-        many[i] = troupe_alloc(LARGE);
+    while (troupe_alloc(SHARE) != NULL)
+        atomic_fetch_add(crash_word(WORD_COUNT), 1);
 }
 
+static unsigned taken;
+
+static bool
+take_back(void *address, size_t size)
+{
+    if (troupe_usable_size(address) >= size && troupe_free(address) == 0)
+        taken++;
+    return false;
+}
+
+/* What it was handed, and one that it could not count any more. */
 static void
 check_all(void)
 {
-    unsigned taken = 0;
+    unsigned counted = (unsigned)atomic_load(crash_word(WORD_COUNT));
 
-    while (free_victims_block(LARGE))
-        taken++;
-    if (crash_completed() && taken == 0)
-        crash_fail(CRASH_LOSS, "the victim's blocks are gone");
+    settle_heap();
+    (void)heap_steps(take_back, SHARE);
+    if (taken < counted)
+        crash_fail(CRASH_LOSS, "of %u blocks of the victim %u are left",
+                   counted, taken);
+    if (taken > counted + (crash_completed() ? 0 : 1))
+        crash_fail(CRASH_DUPLICATE, "the victim was handed %u blocks, not %u",
+                   counted, taken);
+    if (crash_completed() && counted < 8)
+        crash_fail(CRASH_CORRUPTION, "refused after %u blocks", counted);
     counted_check(0);
 }
 
@@ -360,20 +372,20 @@ SCENARIO(alloc_grow_steps) = {
     .setup = growing_heap,
     .prepare = join_family,
     .victim = victim_alloc_all,
-    .survivors = {survive, settle},
+    .survivors = {survive, settle_heap},
     .check = check_all,
 };
 
 static void
 second_alloc(void)
 {
-    (void)!troupe_alloc(COUNTED_SIZE);
+    keep_in(WORD_SECOND, troupe_alloc(COUNTED_SIZE));
 }
 
 static void
-check_two_hands(void)
+check_two(void)
 {
-    counted_check(2);
+    handed_check(words, 2, COUNTED_SIZE);
 }
 
 SCENARIO(alloc_two) = {
@@ -385,7 +397,7 @@ SCENARIO(alloc_two) = {
     .second_prepare = join_family,
     .second = second_alloc,
     .survivors = {survive, survive},
-    .check = check_two_hands,
+    .check = check_two,
 };
 
 /* Died with cached blocks, and in the middle of nothing. */
@@ -420,6 +432,23 @@ victim_info(void)
     atomic_store(crash_word(WORD_STATUS), troupe_heap_info_get(&info));
 }
 
+static void
+second_info(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    atomic_store(crash_word(WORD_SECOND_STATUS), troupe_heap_info_get(&info));
+}
+
+static void
+check_told_two(void)
+{
+    if (crash_second_completed() &&
+        atomic_load(crash_word(WORD_SECOND_STATUS)) != 0)
+        crash_fail(CRASH_CORRUPTION, "the second one got no figures");
+    check_told();
+}
+
 /* Left little: a second victim at each point of the recovery multiplies. */
 static void
 peer_dies_with_one(void)
@@ -436,9 +465,9 @@ SCENARIO(alloc_recovers_two) = {
     .late = 1,
     .prepare = join_family,
     .victim = victim_info,
-    .second = victim_info,
+    .second = second_info,
     .survivors = {survive, survive},
-    .check = check_none,
+    .check = check_told_two,
 };
 
 /* ---- calloc, strdup, realloc ---- */
@@ -456,7 +485,7 @@ check_calloc(void)
         !has_pattern((void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK)),
                      COUNTED_SIZE, 0))
         crash_fail(CRASH_CORRUPTION, "it is not cleared");
-    counted_check(1);
+    check_one();
 }
 
 SCENARIO(calloc_cached) = {
@@ -478,10 +507,10 @@ victim_strdup(void)
 }
 
 static void
-prepare_text(void)
+setup_text(void)
 {
     memset(text, 'x', sizeof(text) - 1);
-    prepare_cached();
+    counted_heap();
 }
 
 static void
@@ -489,16 +518,16 @@ check_strdup(void)
 {
     const char *copy = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
 
-    if (crash_completed() && (copy == NULL || strlen(copy) != sizeof(text) - 1))
+    if (crash_completed() && (copy == NULL || strcmp(copy, text) != 0))
         crash_fail(CRASH_CORRUPTION, "the copy is another text");
-    counted_check(1);
+    check_one();
 }
 
 SCENARIO(strdup_cached) = {
     .function = {FUNCTION(troupe_strdup)},
     .state = "small, a block is cached",
-    .setup = counted_heap,
-    .prepare = prepare_text,
+    .setup = setup_text,
+    .prepare = prepare_cached,
     .victim = victim_strdup,
     .survivors = {survive, survive},
     .check = check_strdup,
@@ -518,26 +547,62 @@ victim_realloc(void)
     keep(troupe_realloc(block, 3 * COUNTED_SIZE));
 }
 
+/* Of a block that moves: where it was, its pattern, and both sizes. */
+struct move {
+    void *from;
+    unsigned char pattern;
+    size_t old_size;
+    size_t new_size;
+};
+
+static void
+free_moved(const struct move *move, void *to)
+{
+    size_t size =
+        move->old_size < move->new_size ? move->old_size : move->new_size;
+
+    if (troupe_usable_size(to) < move->new_size)
+        crash_give_up(CRASH_LOSS, "what the victim was given was taken back");
+    if (!has_pattern(to, size, move->pattern))
+        crash_fail(CRASH_CORRUPTION, "the content did not come along");
+    CRASH_REQUIRE(troupe_free(to) == 0, CRASH_CORRUPTION,
+                  "what the victim got cannot be freed");
+}
+
 /* Killed in between it leaves the old block, or the new one, which it may not
- * have named yet, or none: the new one is its own until it is handed out. */
+ * have named yet, or none: the new one is its own until it is handed out.
+ * Returns false when it is one of the last two. */
+static bool
+moved_or_not(const struct move *move, unsigned word, bool completed)
+{
+    void *to = (void *)(uintptr_t)atomic_load(crash_word(word));
+
+    if (to != NULL) {
+        free_moved(move, to);
+        return true;
+    }
+    if (completed)
+        crash_fail(CRASH_CORRUPTION, "realloc failed");
+    if (troupe_usable_size(move->from) == 0)
+        return false;
+    /* Still the old one: nobody has taken memory since. */
+    if (!has_pattern(move->from, move->old_size, move->pattern))
+        crash_fail(CRASH_CORRUPTION, "the old block was changed");
+    CRASH_REQUIRE(troupe_free(move->from) == 0, CRASH_CORRUPTION,
+                  "the old block cannot be freed");
+    return true;
+}
+
 static void
 moved_from_to(size_t old_size, size_t new_size)
 {
-    void *moved = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
+    struct move move = {block, 0x33, old_size, new_size};
+    void *to;
 
-    if (crash_completed()) {
-        CRASH_REQUIRE(moved != NULL, CRASH_CORRUPTION, "realloc failed");
-        if (!has_pattern(moved, old_size, 0x33))
-            crash_fail(CRASH_CORRUPTION, "the content did not come along");
-        CRASH_REQUIRE(troupe_free(moved) == 0, CRASH_CORRUPTION,
-                      "what the victim got cannot be freed");
-    } else if (troupe_usable_size(block) != 0) {
-        /* Still the old one, unless it was freed and is somebody's cache. */
-        if (!has_pattern(block, old_size, 0x33))
-            crash_fail(CRASH_CORRUPTION, "the old block was changed");
-        (void)troupe_free(block);
-    } else
-        (void)free_victims_block(new_size);
+    settle_heap();
+    if (!moved_or_not(&move, WORD_BLOCK, crash_completed()) &&
+        (to = victims_block(new_size)) != NULL)
+        free_moved(&move, to);
     counted_check(0);
 }
 
@@ -574,7 +639,7 @@ victim_realloc_small(void)
 static void
 check_realloc_small(void)
 {
-    moved_from_to(COUNTED_SIZE, COUNTED_SIZE);
+    moved_from_to(LARGE, COUNTED_SIZE);
 }
 
 SCENARIO(realloc_large) = {
@@ -618,6 +683,9 @@ victim_realloc_same(void)
 static void
 check_realloc_same(void)
 {
+    if (crash_completed() &&
+        atomic_load(crash_word(WORD_BLOCK)) != (int64_t)(uintptr_t)block)
+        crash_fail(CRASH_CORRUPTION, "it did not stay in its place");
     CRASH_REQUIRE(has_pattern(block, COUNTED_SIZE - 8, 0x33), CRASH_CORRUPTION,
                   "the block was changed");
     CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
@@ -637,21 +705,34 @@ SCENARIO(realloc_in_place) = {
 
 /* ---- free ---- */
 
+/* What a free was answered, which is not 0, as the word is of one that was not
+ * answered yet. */
+enum { FREED = 1, REFUSED, FAILED };
+
+static int
+free_block(void)
+{
+    int status = troupe_free(block);
+
+    return status == 0 ? FREED : status == -EINVAL ? REFUSED : FAILED;
+}
+
 static void
 victim_free(void)
 {
-    atomic_store(crash_word(WORD_STATUS), troupe_free(block));
+    atomic_store(crash_word(WORD_STATUS), free_block());
 }
 
 /* Freed, or still there and freed now. */
 static void
 check_free(void)
 {
-    if (crash_completed() && atomic_load(crash_word(WORD_STATUS)) != 0)
-        crash_fail(CRASH_CORRUPTION, "free failed");
+    require_status(WORD_STATUS, FREED);
     if (troupe_usable_size(block) != 0) {
         if (crash_completed())
             crash_fail(CRASH_CORRUPTION, "it is not free");
+        if (!has_pattern(block, COUNTED_SIZE, 0x33))
+            crash_fail(CRASH_CORRUPTION, "what was not freed was changed");
         CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
                       "the block cannot be freed");
     }
@@ -664,7 +745,7 @@ SCENARIO(free_room) = {
     .setup = setup_block,
     .prepare = join_family,
     .victim = victim_free,
-    .survivors = {settle, NULL},
+    .survivors = {settle_heap, NULL},
     .check = check_free,
 };
 
@@ -704,7 +785,7 @@ SCENARIO(free_drains) = {
     .setup = setup_block,
     .prepare = prepare_full_cache,
     .victim = victim_free,
-    .survivors = {settle, NULL},
+    .survivors = {settle_heap, NULL},
     .check = check_full_cache,
 };
 
@@ -713,7 +794,7 @@ SCENARIO(free_cold) = {
     .state = "small, the first call of its process",
     .setup = setup_block,
     .victim = victim_free,
-    .survivors = {settle, NULL},
+    .survivors = {settle_heap, NULL},
     .check = check_free,
 };
 
@@ -723,7 +804,7 @@ SCENARIO(free_large) = {
     .setup = setup_large,
     .prepare = join_family,
     .victim = victim_free,
-    .survivors = {settle, NULL},
+    .survivors = {settle_heap, NULL},
     .check = check_free,
 };
 
@@ -747,22 +828,36 @@ SCENARIO(free_merges) = {
     .setup = setup_large_between,
     .prepare = join_family,
     .victim = victim_free,
-    .survivors = {settle, NULL},
+    .survivors = {settle_heap, NULL},
     .check = check_free,
 };
 
 static void
 second_free(void)
 {
-    (void)troupe_free(block);
+    atomic_store(crash_word(WORD_SECOND_STATUS), free_block());
 }
 
 static void
 check_free_two(void)
 {
-    if (troupe_usable_size(block) != 0)
+    int64_t first = atomic_load(crash_word(WORD_STATUS));
+    int64_t second = atomic_load(crash_word(WORD_SECOND_STATUS));
+
+    if (first == FAILED || second == FAILED)
+        crash_fail(CRASH_CORRUPTION, "free failed");
+    if (first == FREED && second == FREED)
+        crash_fail(CRASH_DUPLICATE, "two were told that they freed it");
+    if (first == REFUSED && second == REFUSED)
+        crash_fail(CRASH_CORRUPTION, "both were told that it is none");
+    settle_heap();
+    /* Whatever one of them was told, it is not there any more. */
+    if (troupe_usable_size(block) != 0) {
+        if (first != 0 || second != 0)
+            crash_fail(CRASH_CORRUPTION, "it is not free");
         CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
                       "the block cannot be freed");
+    }
     counted_check(0);
 }
 
@@ -775,7 +870,7 @@ SCENARIO(free_twice) = {
     .victim = victim_free,
     .second_prepare = join_family,
     .second = second_free,
-    .survivors = {settle, NULL},
+    .survivors = {settle_heap, NULL},
     .check = check_free_two,
 };
 
@@ -787,7 +882,7 @@ SCENARIO(free_large_twice) = {
     .victim = victim_free,
     .second_prepare = join_family,
     .second = second_free,
-    .survivors = {settle, NULL},
+    .survivors = {settle_heap, NULL},
     .check = check_free_two,
 };
 
@@ -801,7 +896,7 @@ SCENARIO(info_recovers) = {
     .prepare = NULL,
     .victim = victim_info,
     .survivors = {survive, survive},
-    .check = check_none,
+    .check = check_told,
 };
 
 /* ---- functions without kill points ---- */
