@@ -4,14 +4,51 @@
 
 #include <troupe/scope.h>
 
-enum { MANY = 45 }; /* more than the first list of a scope holds */
+#include <errno.h>
+
+enum { FIRST_LIST = 40, MANY = 45 }; /* what a scope's first list holds */
 
 enum { GIVEN = 2, GIVEN_SIZE = 65536 };
 
 static troupe_scope *scope;
 static void *block;
+static void *blocks[MANY];
 
-enum { WORD_BLOCK, WORD_STATUS, WORD_GIVEN };
+/* What a victim's call was answered, 1 more than the status: 0 is none yet. */
+enum { WORD_BLOCK, WORD_ANSWER, WORD_SECOND_ANSWER, WORD_GIVEN };
+
+static void
+answer(unsigned word, int status)
+{
+    atomic_store(crash_word(word), status + 1);
+}
+
+/* Who returned was told that it is done. */
+static void
+check_answers(void)
+{
+    int64_t first = atomic_load(crash_word(WORD_ANSWER));
+    int64_t second = atomic_load(crash_word(WORD_SECOND_ANSWER));
+
+    if ((crash_completed() || first != 0) && first != 1)
+        crash_fail(CRASH_CORRUPTION, "the victim got %d", (int)first - 1);
+    if ((crash_second_completed() || second != 0) && second != 1)
+        crash_fail(CRASH_CORRUPTION, "the second victim got %d",
+                   (int)second - 1);
+}
+
+/* Blocks of the scopes are told from anything else by what is in them. */
+enum { PATTERN = 0x33 };
+
+static void *
+alloc_in(troupe_scope *in)
+{
+    void *bytes = troupe_scope_alloc(in, COUNTED_SIZE);
+
+    CRASH_REQUIRE(bytes != NULL, CRASH_CORRUPTION, "alloc");
+    memset(bytes, PATTERN, COUNTED_SIZE);
+    return bytes;
+}
 
 static void
 survive(void)
@@ -29,8 +66,7 @@ static void
 prepare_block(void)
 {
     prepare_scope();
-    block = troupe_scope_alloc(scope, COUNTED_SIZE);
-    CRASH_REQUIRE(block != NULL, CRASH_CORRUPTION, "alloc");
+    block = alloc_in(scope);
     atomic_store(crash_word(WORD_BLOCK), (int64_t)(uintptr_t)block);
 }
 
@@ -41,14 +77,13 @@ prepare_many(void)
 
     prepare_scope();
     for (i = 0; i < MANY; i++)
-        CRASH_REQUIRE(troupe_scope_alloc(scope, COUNTED_SIZE) != NULL,
-                      CRASH_CORRUPTION, "alloc");
+        blocks[i] = alloc_in(scope);
 }
 
 static void
 victim_new(void)
 {
-    atomic_store(crash_word(WORD_STATUS), troupe_scope_new(&scope));
+    answer(WORD_ANSWER, troupe_scope_new(&scope));
 }
 
 /* The root uses a scope of its own in between, so that the memory the dead
@@ -85,6 +120,7 @@ setup(void)
 static void
 check_new(void)
 {
+    check_answers();
     use_scope();
     counted_check(0);
 }
@@ -113,7 +149,7 @@ second_new(void)
 {
     troupe_scope *mine;
 
-    (void)!troupe_scope_new(&mine);
+    answer(WORD_SECOND_ANSWER, troupe_scope_new(&mine));
 }
 
 SCENARIO(scope_new_two) = {
@@ -132,6 +168,7 @@ static void
 victim_alloc(void)
 {
     block = troupe_scope_alloc(scope, COUNTED_SIZE);
+    answer(WORD_ANSWER, block == NULL ? -errno : 0);
 }
 
 SCENARIO(scope_alloc) = {
@@ -150,9 +187,8 @@ prepare_full(void)
     unsigned i;
 
     prepare_scope();
-    for (i = 0; i < 40; i++)
-        CRASH_REQUIRE(troupe_scope_alloc(scope, COUNTED_SIZE) != NULL,
-                      CRASH_CORRUPTION, "alloc");
+    for (i = 0; i < FIRST_LIST; i++)
+        blocks[i] = alloc_in(scope);
 }
 
 SCENARIO(scope_alloc_more) = {
@@ -165,11 +201,17 @@ SCENARIO(scope_alloc_more) = {
     .check = check_new,
 };
 
-/* The copy is the scope's as well. */
+/* The copy is the scope's as well, so who dies with it looks at it itself. */
 static void
 victim_realloc(void)
 {
+    unsigned char expected[COUNTED_SIZE];
+
+    memset(expected, PATTERN, sizeof(expected));
     block = troupe_realloc(block, 3 * COUNTED_SIZE);
+    answer(WORD_ANSWER, block == NULL                               ? -errno
+                        : memcmp(block, expected, sizeof(expected)) ? -EBADMSG
+                                                                    : 0);
 }
 
 SCENARIO(scope_realloc) = {
@@ -185,22 +227,29 @@ SCENARIO(scope_realloc) = {
 static void
 victim_give(void)
 {
-    atomic_store(crash_word(WORD_STATUS), troupe_scope_give(scope, block));
+    answer(WORD_ANSWER, troupe_scope_give(scope, block));
+}
+
+/* It is the family's, or has died with the scope. */
+static void
+check_given_block(unsigned word, bool completed)
+{
+    void *given = (void *)(uintptr_t)atomic_load(crash_word(word));
+
+    if (troupe_usable_size(given) != 0) {
+        if (!has_pattern(given, COUNTED_SIZE, PATTERN))
+            crash_fail(CRASH_CORRUPTION, "a given block has other content");
+        CRASH_REQUIRE(troupe_free(given) == 0, CRASH_CORRUPTION,
+                      "a block given to the family cannot be freed");
+    } else if (completed)
+        crash_fail(CRASH_LOSS, "a block given to the family is gone");
 }
 
 static void
 check_give(void)
 {
-    troupe_heap_info info = {.size = sizeof(info)};
-
-    block = (void *)(uintptr_t)atomic_load(crash_word(WORD_BLOCK));
-    CRASH_REQUIRE(troupe_heap_info_get(&info) == 0, CRASH_CORRUPTION,
-                  "no figures about the heap");
-    if (troupe_usable_size(block) != 0)
-        CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
-                      "a block given to the family cannot be freed");
-    else if (crash_completed())
-        crash_fail(CRASH_LOSS, "a block given to the family is gone");
+    settle_heap();
+    check_given_block(WORD_BLOCK, crash_completed());
     check_new();
 }
 
@@ -216,7 +265,16 @@ SCENARIO(scope_give) = {
 static void
 victim_free(void)
 {
-    atomic_store(crash_word(WORD_STATUS), troupe_scope_free(scope));
+    int status = troupe_scope_free(scope);
+    unsigned i;
+
+    /* It is all gone now, and not only when its owner is. */
+    for (i = 0; i < MANY && status == 0; i++)
+        if (troupe_usable_size(blocks[i]) != 0)
+            status = -EEXIST;
+    if (troupe_usable_size(block) != 0)
+        status = -EEXIST;
+    answer(WORD_ANSWER, status);
 }
 
 SCENARIO(scope_free) = {
@@ -272,6 +330,7 @@ check_given(void)
 {
     unsigned i;
 
+    check_answers();
     use_scope();
     for (i = 0; i < GIVEN; i++) {
         void *given =
@@ -310,7 +369,15 @@ victim_settle(void)
 {
     troupe_heap_info info = {.size = sizeof(info)};
 
-    (void)troupe_heap_info_get(&info);
+    answer(WORD_ANSWER, troupe_heap_info_get(&info));
+}
+
+static void
+second_settle(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    answer(WORD_SECOND_ANSWER, troupe_heap_info_get(&info));
 }
 
 SCENARIO(scope_recovered) = {
@@ -340,7 +407,7 @@ SCENARIO(scope_recovered_two) = {
     .prepare = join_family,
     .victim = victim_settle,
     .second_prepare = join_family,
-    .second = victim_settle,
+    .second = second_settle,
     .survivors = {use_scope, NULL},
     .check = check_new,
 };
@@ -363,29 +430,13 @@ prepare_freed(void)
     }
 }
 
-static void
-victim_sweep(void)
-{
-    if (troupe_scope_alloc(scope, COUNTED_SIZE) == NULL)
-        atomic_store(crash_word(WORD_STATUS), -1);
-}
-
-static void
-check_swept(void)
-{
-    CRASH_REQUIRE(atomic_load(crash_word(WORD_STATUS)) == 0, CRASH_CORRUPTION,
-                  "no block");
-    use_scope();
-    counted_check(0);
-}
-
 SCENARIO(scope_alloc_sweeps) = {
     .function = {FUNCTION(troupe_scope_alloc)},
     .state = "the list is swept",
     .lengthy = true,
     .setup = setup,
     .prepare = prepare_freed,
-    .victim = victim_sweep,
+    .victim = victim_alloc,
     .survivors = {use_scope, survive},
-    .check = check_swept,
+    .check = check_new,
 };
