@@ -47,7 +47,8 @@
  * Signals: no SIGCHLD handler is installed and none is needed. A host that
  * reaps all children itself, ignores SIGCHLD or has a handler of its own takes
  * nothing away but, on kernels before 6.15, the exit code of a child killed by
- * a signal (TROUPE_EXIT_UNKNOWN).
+ * a signal (TROUPE_EXIT_UNKNOWN). A signal that reaches a child between the
+ * fork and its joining the family is handled when it has joined.
  *
  * Crash: the death of a process is noticed by the system, never by a message:
  * join, sentinel and is_alive are exact however it died, whatever its own

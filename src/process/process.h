@@ -11,6 +11,7 @@
 
 #include <troupe/process.h>
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -156,9 +157,10 @@ bool troupe__process_is_current(const troupe_process *process);
 int troupe__process_fork(troupe_process *process,
                          const struct troupe__birth *birth);
 
-/* The rest of a started child's life, from the first instruction on. */
+/* The rest of a started child's life, from the first instruction on. Called
+ * with signals blocked; `mask` is the one that its target is to have. */
 void troupe__process_main(troupe_process *process, const char *parent_name,
-                          const struct troupe__birth *birth, int life_read)
-    __attribute__((noreturn));
+                          const struct troupe__birth *birth, int life_read,
+                          const sigset_t *mask) __attribute__((noreturn));
 
 #endif

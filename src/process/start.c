@@ -24,6 +24,7 @@
 #include "os/cancel.h"
 #include "os/child.h"
 #include "os/fd.h"
+#include "os/signals.h"
 
 #include <troupe/log.h>
 
@@ -193,6 +194,7 @@ troupe__process_fork(troupe_process *p, const struct troupe__birth *birth)
     int life_read = -1;
     /* The child's copy of it stays as it is. */
     const char *name = troupe_process_name(troupe_process_current());
+    sigset_t mask;
     int32_t pid;
     int status = 0;
 
@@ -201,9 +203,11 @@ troupe__process_fork(troupe_process *p, const struct troupe__birth *birth)
     if (status < 0)
         return status;
     troupe__exit_flush();
+    troupe__signals_block(&mask);
     pid = troupe__child_fork();
     if (pid == 0)
-        troupe__process_main(p, name, birth, life_read);
+        troupe__process_main(p, name, birth, life_read, &mask);
+    troupe__signals_restore(&mask);
     if (life_read >= 0)
         (void)close(life_read);
     status = pid < 0 ? fork_failed(pid) : child_take(p, pid);
@@ -368,7 +372,8 @@ drop_input(void)
 
 void
 troupe__process_main(troupe_process *p, const char *parent_name,
-                     const struct troupe__birth *birth, int life_read)
+                     const struct troupe__birth *birth, int life_read,
+                     const sigset_t *mask)
 {
     int status;
 
@@ -379,6 +384,9 @@ troupe__process_main(troupe_process *p, const char *parent_name,
     status = troupe__member_adopt(birth);
     if (status < 0)
         not_begun("joining the family", status);
+    /* No sooner: a handler may ask this process to stop, and would have it join
+     * under a record of its own. */
+    troupe__signals_restore(mask);
     if (troupe__family_namespace() != birth->name_space)
         troupe__process_hide_parent();
     if (life_read >= 0) {

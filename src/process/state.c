@@ -4,6 +4,7 @@
 #include "base/atomic.h"
 #include "heap/family.h"
 #include "os/cancel.h"
+#include "os/signals.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ static struct troupe__processes processes = {
              .life_write = -1},
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int cancel_state; /* lock; of the thread that holds it */
+static int cancel_state;   /* lock; of the thread that holds it */
+static sigset_t fork_mask; /* lock; of the thread that forks */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_error;
 
@@ -102,6 +104,28 @@ lock_give(void)
     troupe__cancel_restore(&cancel);
 }
 
+/* Signals wait until the child knows that it is one: a handler that asks for
+ * troupe_process_current() before that would wait for the lock which its own
+ * thread holds. */
+static void
+before_fork(void)
+{
+    sigset_t mask;
+
+    troupe__signals_block(&mask);
+    lock_take();
+    fork_mask = mask;
+}
+
+static void
+after_fork(void)
+{
+    sigset_t mask = fork_mask;
+
+    lock_give();
+    troupe__signals_restore(&mask);
+}
+
 static void
 after_fork_child(void)
 {
@@ -112,13 +136,13 @@ after_fork_child(void)
         if (place != NULL)
             place_confirm(place);
     }
-    lock_give();
+    after_fork();
 }
 
 static void
 set_up(void)
 {
-    once_error = pthread_atfork(lock_take, lock_give, after_fork_child);
+    once_error = pthread_atfork(before_fork, after_fork, after_fork_child);
 }
 
 struct troupe__processes *

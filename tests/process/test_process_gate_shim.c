@@ -265,3 +265,47 @@ TEST(gate_child_killed_and_reaped_by_others)
     troupe_process_free(p);
     CHECK_RC(troupe_free(scene), 0);
 }
+
+/* A signal that comes to the whole group, while the child waits at its gate. */
+static int
+signal_the_child(const char *call)
+{
+    struct troupe__member_ref ref;
+
+    if (strcmp(call, "pidfd_open") != 0)
+        return 0;
+    ref.number = (uint32_t)(troupe__member_here() - troupe__member_at(0)) + 2;
+    while (!is_awaited(ref))
+        (void)sched_yield();
+    CHECK_EQ(kill(only_child(), SIGTERM), 0);
+    return 0;
+}
+
+static void
+stop_on_signal(int signo)
+{
+    (void)signo;
+    CHECK_RC(troupe_process_stop(troupe_process_current()), 0);
+}
+
+static int
+child_says_whether_to_stop(void *unused)
+{
+    (void)unused;
+    return troupe_stop_requested() ? 35 : 1;
+}
+
+TEST(gate_child_that_gets_a_signal_makes_a_stop_of_it)
+{
+    struct sigaction action = {.sa_handler = stop_on_signal};
+    troupe_process *p = process_new(child_says_whether_to_stop, NULL, false);
+
+    CHECK_RC(troupe_stoppable_begin(), 0);
+    troupe_stoppable_end();
+    CHECK_EQ(sigaction(SIGTERM, &action, NULL), 0);
+    troupe__shim_fault = signal_the_child;
+    CHECK_RC(troupe_process_start(p), 0);
+    troupe__shim_fault = NULL;
+    CHECK_EQ(process_finish(p), 35);
+    CHECK(!troupe_stop_requested());
+}

@@ -171,6 +171,66 @@ TEST(stop_of_oneself_in_a_signal_handler)
     CHECK_RC(troupe_free(scene), 0);
 }
 
+/* A signal that comes when the child does not know yet that it is one: the
+ * handler was registered before the library's, and so is called before it. */
+static bool newborn_gets_a_signal;
+
+static void
+child_after_fork(void)
+{
+    if (newborn_gets_a_signal)
+        CHECK_EQ(raise(SIGTERM), 0);
+}
+
+static int
+child_says_whether_to_stop(void *unused)
+{
+    (void)unused;
+    return troupe_stop_requested() ? 37 : 1;
+}
+
+TEST(stop_of_a_newborn_in_a_signal_handler)
+{
+    struct sigaction action = {.sa_handler = stop_on_signal};
+
+    CHECK_EQ(pthread_atfork(NULL, NULL, child_after_fork), 0);
+    CHECK_EQ(sigaction(SIGTERM, &action, NULL), 0);
+    CHECK_RC(troupe_stoppable_begin(), 0);
+    troupe_stoppable_end();
+    newborn_gets_a_signal = true;
+    CHECK_EQ(process_finish(process_start(child_says_whether_to_stop, NULL)),
+             37);
+    CHECK(!troupe_stop_requested());
+}
+
+static void
+ask_on_signal(int signo)
+{
+    (void)signo;
+    CHECK_STR(troupe_process_name(troupe_process_current()), "MainProcess");
+}
+
+TEST(newborn_of_a_raw_fork_knows_itself_in_a_signal_handler)
+{
+    struct sigaction action = {.sa_handler = ask_on_signal};
+    sigset_t mask;
+    pid_t pid;
+
+    CHECK_EQ(pthread_atfork(NULL, NULL, child_after_fork), 0);
+    CHECK_EQ(sigaction(SIGTERM, &action, NULL), 0);
+    CHECK_EQ(process_finish(process_start(child_returns, NUMBER(0))), 0);
+    newborn_gets_a_signal = true;
+    pid = fork_raw();
+    if (pid == 0) {
+        CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &mask), 0);
+        CHECK_EQ(sigismember(&mask, SIGTERM), 0);
+        _exit(14);
+    }
+    CHECK_EQ(wait_raw(pid), 14);
+    CHECK_EQ(sigprocmask(SIG_BLOCK, NULL, &mask), 0);
+    CHECK_EQ(sigismember(&mask, SIGTERM), 0);
+}
+
 TEST(stop_of_the_root)
 {
     CHECK(!troupe_stop_requested());
