@@ -125,6 +125,7 @@ typedef struct troupe_pool_options {
  *   -E2BIG     unknown option
  *   -EPERM     this process is a daemon: it may have no children
  *   -EAGAIN    not even one process could be started
+ *   -ESHUTDOWN the exit of this process has begun: see troupe_exit()
  *   -ENOMEM, -EMFILE, -ENFILE, -EUSERS
  *
  * On failure nothing is left behind, *ret_pool is untouched and

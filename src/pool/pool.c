@@ -9,6 +9,7 @@
 #include "heap/slot.h"
 #include "os/cancel.h"
 #include "os/processors.h"
+#include "process/exit.h"
 
 #include <troupe/log.h>
 
@@ -213,12 +214,14 @@ troupe_pool_new(troupe_pool **ret_pool, const troupe_pool_options *options)
         control_free(control);
         return troupe__detail(-ENOMEM, "a pool of %u workers", o.processes);
     }
-    status = troupe_finalizer_add(exit_call, control, EXIT_PRIORITY,
-                                  &control->finalizer);
+    status = troupe__exit_add(exit_call, control, EXIT_PRIORITY,
+                              &control->finalizer);
     if (status < 0) {
         troupe__pool_destroy(self, control->pool);
         control_free(control);
-        return troupe__detail(status, "memory for a pool");
+        return troupe__detail(status, status == -ESHUTDOWN
+                                          ? "the process is exiting"
+                                          : "memory for a pool");
     }
     (void)pthread_mutex_lock(&control->lock);
     status = troupe__crew_fill(control);

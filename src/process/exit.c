@@ -69,15 +69,15 @@ state_lock(void)
     return all;
 }
 
-int
-troupe_finalizer_add(void (*call)(void *arg), void *arg, int priority,
-                     uint64_t *ret_finalizer)
+/* Adds a finalizer; one that is `early` not when the exit has begun. */
+static int
+add(void (*call)(void *arg), void *arg, int priority, bool early,
+    uint64_t *ret_finalizer)
 {
+    struct troupe__processes *all;
     struct finalizer **place;
     struct finalizer *f;
 
-    if (call == NULL)
-        return -EINVAL;
     if (troupe__exit_register() < 0)
         return -ENOMEM;
     f = malloc(sizeof(*f));
@@ -86,9 +86,12 @@ troupe_finalizer_add(void (*call)(void *arg), void *arg, int priority,
     f->call = call;
     f->arg = arg;
     f->priority = priority;
-    if (state_lock() == NULL) {
+    all = state_lock();
+    if (all == NULL || (early && state.running)) {
+        if (all != NULL)
+            troupe__processes_unlock();
         free(f);
-        return -ENOMEM;
+        return all == NULL ? -ENOMEM : -ESHUTDOWN;
     }
     f->number = ++state.made;
     place = &state.first;
@@ -100,6 +103,22 @@ troupe_finalizer_add(void (*call)(void *arg), void *arg, int priority,
         *ret_finalizer = f->number;
     troupe__processes_unlock();
     return 0;
+}
+
+int
+troupe_finalizer_add(void (*call)(void *arg), void *arg, int priority,
+                     uint64_t *ret_finalizer)
+{
+    if (call == NULL)
+        return -EINVAL;
+    return add(call, arg, priority, false, ret_finalizer);
+}
+
+int
+troupe__exit_add(void (*call)(void *arg), void *arg, int priority,
+                 uint64_t *ret_finalizer)
+{
+    return add(call, arg, priority, true, ret_finalizer);
 }
 
 /* Takes a finalizer out of the list; NULL: it is not there. */

@@ -166,6 +166,49 @@ TEST(exit_ends_a_pool_that_another_thread_waits_for)
     expect(child_frees, -ESHUTDOWN);
 }
 
+/* The thread makes another pool whenever one has been ended. */
+static void *
+thread_tries_again(void *arg)
+{
+    troupe_pool *pool = arg;
+
+    while (pool != NULL) {
+        (void)thread_frees(pool);
+        do
+            scene->status = troupe_pool_new(
+                &pool, TROUPE_OPTIONS(troupe_pool_options, .processes = 2));
+        while (scene->status < 0);
+    }
+    return NULL;
+}
+
+static void
+await_refusal(void *unused)
+{
+    (void)unused;
+    while (__atomic_load_n(&scene->status, __ATOMIC_SEQ_CST) != -ESHUTDOWN)
+        (void)sched_yield();
+}
+
+static int
+child_tries_again(void *unused)
+{
+    pthread_t thread;
+
+    (void)unused;
+    CHECK_RC(troupe_finalizer_add(await_refusal, NULL, -1, NULL), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, thread_tries_again, pool_new(2)), 0);
+    await_tasks(2);
+    return 5;
+}
+
+TEST(exit_ends_though_another_thread_wants_new_pools)
+{
+    scene = SHARED(struct scene);
+    CHECK_EQ(process_finish(process_start(child_tries_again, NULL)), 5);
+    CHECK_RC(troupe_free(scene), 0);
+}
+
 /* A pool of a process that ends without freeing it leaves no finalizer that a
  * later pool would be ended by. */
 static int
