@@ -304,6 +304,9 @@ join_bare(troupe_process *p)
 
     if (troupe_process_sentinel(p, &child.fd) < 0)
         return;
+    /* The join has failed before it could do so. */
+    if (p->join_stops)
+        (void)troupe_process_stop(p);
     while (poll(&child, 1, -1) < 0 && errno == EINTR) {
     }
 }

@@ -7,6 +7,8 @@
 #include "base/atomic.h"
 #include "heap/directory.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -412,6 +414,49 @@ TEST(exit_gives_up_what_children_wait_for)
     troupe_queue_free(h->stream);
     troupe_queue_free(h->leased);
     CHECK_RC(troupe_free(h), 0);
+}
+
+/* The exiting thread gives up its slot, and gets no other. */
+static int
+grandchild_polls(void *ready)
+{
+    CHECK_RC(troupe_event_set(ready), 0);
+    while (!troupe_stop_requested())
+        (void)sched_yield();
+    return 0;
+}
+
+static int
+child_exits_without_a_slot(void *ready)
+{
+    uint64_t *ranges = troupe__family.heap->range_namespace;
+    troupe_process *p;
+    uint32_t i;
+
+    CHECK_RC(troupe_process_new(&p, TROUPE_OPTIONS(troupe_process_options,
+                                                   .target = grandchild_polls,
+                                                   .arg = ready,
+                                                   .join_stops = true)),
+             0);
+    CHECK_RC(troupe_process_start(p), 0);
+    CHECK_RC(troupe_event_wait(ready, TROUPE_FOREVER), 0);
+    /* As if others had them all. */
+    for (i = 0; i < TROUPE__RANGES; i++)
+        ranges[i] = troupe__family_namespace() + 1;
+    return 11;
+}
+
+TEST(exit_without_a_slot_stops_what_join_stops)
+{
+    troupe_event *ready = SHARED(troupe_event);
+    uint64_t *ranges = troupe__family.heap->range_namespace;
+    uint64_t saved[TROUPE__RANGES];
+
+    memcpy(saved, ranges, sizeof(saved));
+    CHECK_EQ(process_finish(process_start(child_exits_without_a_slot, ready)),
+             11);
+    memcpy(ranges, saved, sizeof(saved));
+    CHECK_RC(troupe_free(ready), 0);
 }
 
 /* Somebody keeps a lock that the exit needs, longer than it waits for it. */
