@@ -413,6 +413,9 @@ TROUPE_API void troupe_process_list_free(troupe_process **children);
  * The status, modulo 256, is the exit code. A target's return does the same
  * with its value. A child that exits by _exit(2) skips all of it. Children made
  * by fork(2) itself run none of their parent's.
+ *
+ * Called in a finalizer it skips the finalizers that are left, and waits for no
+ * children.
  */
 TROUPE_API void troupe_exit(int status) __attribute__((noreturn));
 

@@ -6,7 +6,8 @@
  * sequence when it first uses a process, a finalizer or the log, and goes on to
  * older handlers after it. A started child registers before its target runs; so
  * the target's own handlers come first, then the sequence, and then the child
- * leaves by _exit(2), before those that it has inherited.
+ * leaves by _exit(2), before those that it has inherited. These are two: when
+ * somebody calls exit(3) in the sequence the libc goes on with what is left.
  *
  * Whoever inherits a registration by a fork of its own is recognised by its
  * epoch: it does not run the sequence of another process.
@@ -412,19 +413,28 @@ root_exits(void)
 static void
 child_exits(int status, void *unused)
 {
-    struct troupe__member *here;
+    (void)status;
+    (void)unused;
+    if (registered_here())
+        run_sequence();
+}
+
+static void
+child_leaves(int status, void *unused)
+{
+    struct troupe__member *here = NULL;
 
     (void)unused;
     if (registered_here()) {
-        run_sequence();
         troupe_log(TROUPE_LOG_INFO, "process exiting with exitcode %d", status);
         here = troupe__member_here();
-        if (here != NULL)
-            troupe__store_release(&here->exit_record,
-                                  UINT32_C(1) << 31 | ((uint32_t)status & 0xff)
-                                                          << 8);
     }
     troupe__exit_flush();
+    /* Last, for a signal may end the process in the flush. */
+    if (here != NULL)
+        troupe__store_release(&here->exit_record,
+                              UINT32_C(1) << 31 | ((uint32_t)status & 0xff)
+                                                      << 8);
     _exit(status);
 }
 
@@ -465,7 +475,9 @@ troupe__exit_register(void)
 int
 troupe__exit_register_child(void)
 {
-    if (!register_begin() || on_exit(child_exits, NULL) == 0)
+    /* Also when a handler of pthread_atfork has registered it as a root. */
+    (void)register_begin();
+    if (on_exit(child_leaves, NULL) == 0 && on_exit(child_exits, NULL) == 0)
         return 0;
     return register_undo();
 }

@@ -212,9 +212,24 @@ child_exits_in_a_finalizer(void *unused)
     return 1;
 }
 
+/* The libc then goes on with the handlers that are left, and in the end with
+ * the buffers of all streams: the parent's, both. */
 TEST(exit_in_a_finalizer_ends_the_process)
 {
+    char text[32] = "";
+    FILE *stream;
+    int ends[2];
+
+    CHECK_EQ(atexit(parents_handler), 0);
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    stream = fdopen(ends[1], "we");
+    CHECK(stream != NULL);
+    CHECK_GT(fputs("once", stream), 0);
     expect(child_exits_in_a_finalizer, 9, "x");
+    record = NULL;
+    CHECK_EQ(fclose(stream), 0);
+    CHECK_EQ(read(ends[0], text, sizeof(text) - 1), 4);
+    CHECK_EQ(close(ends[0]), 0);
 }
 
 /* In a fork of its own a process runs nothing of another's. */

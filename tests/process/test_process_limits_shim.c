@@ -192,6 +192,20 @@ child_leaves(void *unused)
     _exit(3);
 }
 
+static int
+child_is_killed_by_its_output(void *unused)
+{
+    int ends[2];
+
+    (void)unused;
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    CHECK_EQ(dup2(ends[1], STDOUT_FILENO), STDOUT_FILENO);
+    CHECK_EQ(close(ends[0]), 0);
+    CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+    (void)printf("lost");
+    return 0;
+}
+
 TEST(exit_code_of_a_child_that_the_host_reaped)
 {
     char text[128];
@@ -201,6 +215,8 @@ TEST(exit_code_of_a_child_that_the_host_reaped)
     check_reaped_by_host(child_returns, NUMBER(42), 42);
     check_reaped_by_host(child_is_killed, NULL, TROUPE_EXIT_UNKNOWN);
     check_reaped_by_host(child_leaves, NULL, TROUPE_EXIT_UNKNOWN);
+    check_reaped_by_host(child_is_killed_by_its_output, NULL,
+                         TROUPE_EXIT_UNKNOWN);
     /* Others have recovered its record in the meantime. */
     p = process_start(child_returns, NUMBER(7));
     failing_call = "pidfd_get_info";
