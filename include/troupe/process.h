@@ -415,7 +415,9 @@ TROUPE_API void troupe_process_list_free(troupe_process **children);
  * by fork(2) itself run none of their parent's.
  *
  * Called in a finalizer it skips the finalizers that are left, and waits for no
- * children.
+ * children. A child that was started by one thread while another was in exit(3)
+ * runs no handlers of atexit(3), and is to end by its target's return or by
+ * this call: exit(3) itself may wait there for ever (glibc from 2.41 on).
  */
 TROUPE_API void troupe_exit(int status) __attribute__((noreturn));
 

@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -48,6 +49,8 @@ static struct {
     struct finalizer *first; /* by priority and age, as they are called */
     uint64_t made;
     bool running;
+    bool late;        /* forked while another thread was running the sequence */
+    pthread_t runner; /* if running */
 } state;
 
 /* Takes the lock; a fork child finds nothing of its parent's. */
@@ -59,6 +62,8 @@ state_lock(void)
     if (all != NULL && state.epoch != all->epoch) {
         /* Numbers go on: an old one must not come to mean a new finalizer. */
         state.epoch = all->epoch;
+        state.late =
+            state.running && !pthread_equal(state.runner, pthread_self());
         state.running = false;
         while (state.first != NULL) {
             struct finalizer *f = state.first;
@@ -352,6 +357,8 @@ run_sequence(void)
         return;
     again = state.running;
     state.running = true;
+    if (!again)
+        state.runner = pthread_self();
     troupe__processes_unlock();
     if (again)
         return;
@@ -442,7 +449,7 @@ child_leaves(int status, void *unused)
 static bool
 register_begin(void)
 {
-    struct troupe__processes *all = troupe__processes_lock();
+    struct troupe__processes *all = state_lock();
     bool first;
 
     if (all == NULL)
@@ -482,8 +489,30 @@ troupe__exit_register_child(void)
     return register_undo();
 }
 
+/*
+ * Whether this child was started while another thread of its parent was in
+ * exit(3). The libc may then hold a lock for it that is never given back here
+ * (glibc from 2.41 on).
+ */
+static bool
+is_late_child(void)
+{
+    struct troupe__processes *all = state_lock();
+    bool late;
+
+    if (all == NULL)
+        return false;
+    late = state.late && all->parent != NULL;
+    troupe__processes_unlock();
+    return late;
+}
+
 void
 troupe_exit(int status)
 {
+    if (is_late_child()) {
+        child_exits(status, NULL);
+        child_leaves(status, NULL);
+    }
     exit(status); /* NOLINT(concurrency-mt-unsafe): as the caller wants it */
 }

@@ -404,5 +404,5 @@ troupe__process_main(troupe_process *p, const char *parent_name,
         not_begun("registering the exit", status);
     troupe_log(TROUPE_LOG_INFO, "child process calling self.run()");
     status = p->target != NULL ? p->target(p->arg) : 0;
-    exit(status); /* NOLINT(concurrency-mt-unsafe): the one thread there is */
+    troupe_exit(status);
 }

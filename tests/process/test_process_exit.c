@@ -232,6 +232,54 @@ TEST(exit_in_a_finalizer_ends_the_process)
     CHECK_EQ(close(ends[0]), 0);
 }
 
+/* A child that is started while its parent exits. */
+
+static int
+late_child(void *unused)
+{
+    (void)unused;
+    add("f", 0);
+    CHECK_EQ(atexit(handler), 0);
+    return 3;
+}
+
+static void *
+start_late(void *unused)
+{
+    CHECK_EQ(process_finish(process_start(late_child, NULL)), 3);
+    note("|");
+    return unused;
+}
+
+static void
+finalizer_starts(void *in_thread)
+{
+    pthread_t thread;
+
+    if (in_thread == NULL)
+        (void)start_late(NULL);
+    else {
+        CHECK_EQ(pthread_create(&thread, NULL, start_late, NULL), 0);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+    }
+}
+
+static int
+child_starts_in_a_finalizer(void *unused)
+{
+    (void)unused;
+    CHECK_RC(troupe_finalizer_add(finalizer_starts, NULL, 2, NULL), 0);
+    CHECK_RC(troupe_finalizer_add(finalizer_starts, &record, 1, NULL), 0);
+    return 10;
+}
+
+TEST(child_of_an_exiting_process_does_not_need_exit)
+{
+    /* That of another thread than the exiting one does without the libc's exit,
+     * which may be locked in it for ever; and so without handlers. */
+    expect(child_starts_in_a_finalizer, 10, "hf|f|");
+}
+
 /* In a fork of its own a process runs nothing of another's. */
 static int
 child_forks_and_both_exit(void *unused)
