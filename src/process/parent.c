@@ -32,12 +32,15 @@ troupe_process_parent(void)
 static int
 parent_open(troupe_process *parent, int *ret_fd)
 {
+    struct troupe__processes *all = troupe__processes_lock();
     int status = 0;
     int fd;
 
-    if (troupe__processes_lock() == NULL)
+    if (all == NULL)
         return -ENOMEM;
-    if (parent->hidden)
+    if (parent != all->parent)
+        status = -ECHILD; /* that of the process which forked this one */
+    else if (parent->hidden)
         status = -ENOTSUP;
     else if (parent->pidfd < 0) {
         fd = troupe__child_open(parent->pid);
@@ -67,6 +70,8 @@ troupe__parent_is_alive(troupe_process *parent)
         return poll(&p, 1, 0) <= 0; /* a signal that interrupts is no death */
     if (status == -ENOTSUP)
         return !troupe__member_dead(parent->member);
+    if (status == -ECHILD)
+        return false;
     /* No descriptor to be had: a child whose parent dies gets another. */
     return getppid() == parent->pid;
 }
@@ -94,7 +99,10 @@ troupe__parent_join(troupe_process *parent, troupe_deadline deadline)
     self = troupe__thread_enter(&status);
     if (self == NULL)
         return status;
-    if (parent_open(parent, &p.fd) < 0)
+    status = parent_open(parent, &p.fd);
+    if (status == -ECHILD)
+        return status;
+    if (status < 0)
         count = 0; /* then it looks whenever its bound has passed */
     troupe__wait_begin(&wait, self,
                        troupe__member_at(parent->member.number - 1),

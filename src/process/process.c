@@ -221,7 +221,7 @@ troupe_process_free(troupe_process *p)
      * parent's. */
     if (troupe__process_foreign(all, p))
         p->refs = 1;
-    if (p != all->former)
+    if (!p->lent)
         troupe__process_unref(p);
     troupe__processes_unlock();
 }

@@ -65,6 +65,7 @@ struct troupe_process {
     bool told;     /* exit: asked to end */
     bool given_up; /* exit: waited for, or given up waiting */
     bool listed;   /* in the list of children, which then holds a reference */
+    bool lent;     /* never freed: children know its name for their parent's */
     unsigned refs; /* the user, the list, lists handed out, calls */
     unsigned pins; /* calls that use pidfd without the lock */
     int code;
@@ -81,7 +82,6 @@ struct troupe__processes {
     uint64_t epoch; /* raised in every fork child; 0: not set up */
     troupe_process *current;
     troupe_process *parent; /* NULL, or the one below */
-    troupe_process *former; /* current of the process that forked this one */
     troupe_process main;    /* current, where nothing else is */
     troupe_process parent_handle;
     troupe_process *first; /* children, by time of start */

@@ -60,6 +60,7 @@ start_begin(troupe_process *p)
                                         "to have children");
     else {
         p->starting = true;
+        all->current->lent = true;
         troupe__process_list(all, p);
     }
     troupe__processes_unlock();

@@ -18,6 +18,7 @@ static struct troupe__processes processes = {
              .refs = 1,
              .pidfd = -1,
              .life_write = -1},
+    .parent_handle = {.pidfd = -1, .life_write = -1},
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int cancel_state;   /* lock; of the thread that holds it */
@@ -25,13 +26,14 @@ static sigset_t fork_mask; /* lock; of the thread that forks */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_error;
 
-/* The handle of a process that was not started by the library. */
+/* A handle that was not made by troupe_process_new(). */
 static void
-main_init(troupe_process *p)
+handle_init(troupe_process *p, enum troupe__process_kind kind, const char *name)
 {
     memset(p, 0, sizeof(*p));
-    p->kind = TROUPE__PROCESS_MAIN;
-    p->name = "MainProcess";
+    p->kind = kind;
+    p->epoch = processes.epoch;
+    p->name = name;
     p->refs = 1;
     p->pidfd = -1;
     p->life_write = -1;
@@ -51,7 +53,8 @@ names_free(troupe_process *p)
 /*
  * This process has just been forked: what there is is a copy of its parent's.
  * The children are not ours; but we must not hold the write ends of their life
- * pipes, or they would not notice their parent's death.
+ * pipes, or they would not notice their parent's death. The handle of the
+ * parent's parent stays what it was: somebody may have it, and print it.
  */
 static void
 begin_anew(void)
@@ -62,12 +65,8 @@ begin_anew(void)
     for (p = processes.first; p != NULL; p = p->next)
         if (p->life_write >= 0)
             (void)close(p->life_write);
-    memset(&processes.parent_handle, 0, sizeof(processes.parent_handle));
-    main_init(main);
-    /* The parent's name, which this process may be told, lies in there. */
-    processes.former = processes.current;
     troupe__store_relaxed(&processes.epoch, processes.epoch + 1);
-    main->epoch = processes.epoch;
+    handle_init(main, TROUPE__PROCESS_MAIN, "MainProcess");
     /* release: is_current() looks without the lock. */
     troupe__store_release(&processes.current, main);
     processes.parent = NULL;
@@ -203,15 +202,12 @@ troupe__process_become(troupe_process *p, const char *parent_name,
 
     if (troupe__processes_lock() == NULL)
         return;
-    handle->kind = TROUPE__PROCESS_PARENT;
-    handle->epoch = processes.epoch;
+    if (handle->pidfd >= 0)
+        (void)close(handle->pidfd); /* of the parent's parent */
+    handle_init(handle, TROUPE__PROCESS_PARENT, parent_name);
     handle->pid = birth->parent_pid;
     handle->member = birth->parent;
-    handle->name = parent_name;
-    handle->refs = 1;
     handle->started = true;
-    handle->pidfd = -1;
-    handle->life_write = -1;
     processes.parent = handle;
     troupe__store_release(&processes.current, p);
     troupe__processes_unlock();

@@ -103,6 +103,38 @@ TEST(format_in_the_child)
     CHECK_EQ(process_finish(process_start(child_prints_itself, NULL)), 0);
 }
 
+static int
+child_forks_by_itself(void *unused)
+{
+    static const char expected[] =
+        "<_ParentProcess name='MainProcess' parent=None unknown>";
+    troupe_process *parent = troupe_process_parent();
+    pid_t pid;
+    int fd;
+
+    (void)unused;
+    CHECK_RC(troupe_process_sentinel(parent, &fd), 0);
+    pid = fork_raw();
+    if (pid == 0) {
+        check_format(parent, expected);
+        CHECK_RC(troupe_process_join(parent, TROUPE_FOREVER), -ECHILD);
+        CHECK_RC(troupe_process_sentinel(parent, &fd), -ECHILD);
+        CHECK(!troupe_process_is_alive(parent));
+        troupe_process_free(parent);
+        CHECK_RC(troupe_process_close(parent), -ECHILD);
+        CHECK(!is_readable(fd));
+        check_format(parent, expected);
+        CHECK_EQ(process_finish(process_start(child_prints_itself, NULL)), 0);
+        _exit(0);
+    }
+    return wait_raw(pid);
+}
+
+TEST(format_of_the_parent_of_ones_parent)
+{
+    CHECK_EQ(process_finish(process_start(child_forks_by_itself, NULL)), 0);
+}
+
 /* Reads all that a command prints. */
 static void
 run(const char *command, char *text, size_t size)
