@@ -47,7 +47,8 @@
  * close, by exit or by death, and when the last one has left, consumers get
  * what is there and then -EPIPE. In the same way producers get -EPIPE when the
  * last declared consumer has left. troupe_queue_shutdown() ends a stream by
- * hand. Putting and getting need no declaration.
+ * hand. Putting and getting need no declaration; but nobody puts anything
+ * behind the end of a stream, where it might never be read: -ESHUTDOWN.
  *
  * All functions are thread-safe, work on both sides of a fork (the child has
  * no leases, reservations and roles of its parent) and are not for signal
@@ -143,15 +144,15 @@ TROUPE_API void troupe_queue_free(troupe_queue *queue);
  *   -ETIMEDOUT   the queue was full until the deadline, or at one try if the
  *                deadline had passed
  *   -EMSGSIZE    TROUPE_QUEUE_STORED(size) is more than max_bytes
- *   -ESHUTDOWN   closed by this member, or shut down by anybody; or there is a
- *                single producer, and consumers have been told the end
+ *   -ESHUTDOWN   closed by this member, or shut down by anybody; or the stream
+ *                has ended: the last declared producer has left
  *   -EPIPE       the last declared consumer has left
  *   -ENOMEM      no memory for a message larger than TROUPE_QUEUE_SMALL
  *   -ECANCELED   asked to stop, in a stoppable section
  *
  * On failure nothing was put. Woken by room, by shutdown and close, and by the
- * last consumer's departure: at once, or within a second where the kernel
- * cannot tell of a death. TROUPE_NOW and a deadline that has passed may still
+ * departure of the last consumer or producer: at once, or within a second where
+ * the kernel cannot tell of a death. TROUPE_NOW and a deadline that has passed may still
  * wait for members that are inside calls on the same queue, and were
  * interrupted there: up to 50 ms for each lock that a step of the call finds
  * held, less than half a second in all. A member that is stopped there for

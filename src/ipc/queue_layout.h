@@ -127,7 +127,7 @@ struct troupe__queue_get {
 #define TROUPE__QUEUE_PRODUCERS_CAME 16u /* as many as declared */
 #define TROUPE__QUEUE_CONSUMERS_CAME 32u
 #define TROUPE__QUEUE_HAS_PARTIES    64u
-/* Either is the end of the stream for getters. */
+/* Either is the end of the stream: nothing is put behind it. */
 #define TROUPE__QUEUE_ENDS \
  (TROUPE__QUEUE_SHUTDOWN | TROUPE__QUEUE_PRODUCERS_GONE)
 

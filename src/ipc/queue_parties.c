@@ -270,7 +270,8 @@ wake_if_gone(troupe_queue *queue, uint32_t before)
 
     if (fresh & TROUPE__QUEUE_PRODUCERS_GONE)
         troupe__queue_signal(queue, TROUPE_QUEUE_GET, UINT32_MAX);
-    if (fresh & TROUPE__QUEUE_CONSUMERS_GONE)
+    /* Who puts undeclared waits for room that is of no use any more. */
+    if (fresh & (TROUPE__QUEUE_CONSUMERS_GONE | TROUPE__QUEUE_PRODUCERS_GONE))
         troupe__queue_signal(queue, TROUPE_QUEUE_PUT, UINT32_MAX);
 }
 

@@ -53,7 +53,7 @@ stopped(struct troupe__thread *self, troupe_queue *queue, uint32_t flags)
         if (status < 0)
             return status;
     }
-    if (flags & TROUPE__QUEUE_SHUTDOWN)
+    if (flags & TROUPE__QUEUE_ENDS)
         return -ESHUTDOWN;
     if (flags & TROUPE__QUEUE_CONSUMERS_GONE)
         return -EPIPE;
@@ -61,7 +61,7 @@ stopped(struct troupe__thread *self, troupe_queue *queue, uint32_t flags)
 }
 
 #define STOP_FLAGS \
- (TROUPE__QUEUE_CLOSED | TROUPE__QUEUE_SHUTDOWN | TROUPE__QUEUE_CONSUMERS_GONE)
+ (TROUPE__QUEUE_CLOSED | TROUPE__QUEUE_ENDS | TROUPE__QUEUE_CONSUMERS_GONE)
 
 /* Read by others for a hint. */
 static inline void

@@ -687,8 +687,10 @@ stream_ends(enum end end, bool waiting)
 {
     troupe_queue *queue = queue_of(NULL);
     struct shared *shared = shared_new();
-    unsigned char byte;
+    unsigned char byte = 0;
+    struct iovec item = {&byte, 1};
     size_t size = 1;
+    void *data;
     pid_t pid = producer(queue, 3, end, shared);
     unsigned i;
 
@@ -703,8 +705,40 @@ stream_ends(enum end end, bool waiting)
              -EPIPE);
     CHECK(info_of(queue).producers_gone);
     CHECK_RC(troupe_queue_attach_producer(queue), -EPIPE);
+    /* Nobody may ever come to read what is put behind the end. */
+    CHECK_RC(troupe_queue_put(queue, &byte, 1, TROUPE_NOW), -ESHUTDOWN);
+    CHECK_RC(troupe_queue_put_many(queue, &item, 1, &size, TROUPE_FOREVER),
+             -ESHUTDOWN);
+    CHECK_RC(troupe_queue_reserve(queue, 1, &data), -ESHUTDOWN);
+    CHECK_EQ(troupe_queue_qsize(queue), 0);
     if (waiting)
         reap(pid, end == END_KILL ? SIGKILL : 0);
+    troupe_queue_free(queue);
+    CHECK_RC(troupe_free(shared), 0);
+}
+
+TEST(queue_undeclared_putter_is_told_the_end)
+{
+    troupe_queue *queue =
+        queue_of(TROUPE_OPTIONS(troupe_queue_options, .max_items = 1));
+    struct shared *shared = shared_new();
+    pid_t declared = producer(queue, 1, END_CLOSE, shared);
+    pid_t other;
+
+    CHECK_RC(troupe_event_wait(&shared->ready, TROUPE_FOREVER), 0);
+    while (!troupe_queue_full(queue))
+        (void)sched_yield();
+    other = fork();
+    CHECK_GE(other, 0);
+    if (other == 0) {
+        CHECK_RC(troupe_queue_put(queue, "", 1, TROUPE_FOREVER), -ESHUTDOWN);
+        _exit(0);
+    }
+    await_waiter(queue, TROUPE__KIND_QUEUE_ROOM);
+    CHECK_RC(troupe_event_set(&shared->go), 0);
+    reap(declared, 0);
+    reap(other, 0);
+    CHECK_EQ(troupe_queue_qsize(queue), 1);
     troupe_queue_free(queue);
     CHECK_RC(troupe_free(shared), 0);
 }

@@ -4,4 +4,4 @@
 # file: src/ipc/queue_put.c
 # scenario: troupe_queue_put/empty
 # expect: corruption
-/^write_record/,/^}/s/^    struct troupe__record \*record = troupe__queue_record(queue, at);$/    struct troupe__record *record = troupe__queue_record(queue, at); store_tail(queue, troupe__place_make(at + item->cells == troupe__queue_ring_size(queue) ? 0 : at + item->cells, troupe__place_number(tail) + 1), false);/;s/^static inline uint64_t$/static inline void store_tail(troupe_queue *queue, uint64_t tail, bool single);&/
+/^write_record/,/^}/s/^    uint32_t next = at + item->cells;$/&\n\n    troupe__store_release(\&queue->put.tail, troupe__place_make(next == queue->cells ? 0 : next, troupe__place_number(tail) + 1));/
