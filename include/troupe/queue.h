@@ -152,8 +152,8 @@ TROUPE_API void troupe_queue_free(troupe_queue *queue);
  *
  * On failure nothing was put. Woken by room, by shutdown and close, and by the
  * departure of the last consumer or producer: at once, or within a second where
- * the kernel cannot tell of a death. TROUPE_NOW and a deadline that has passed may still
- * wait for members that are inside calls on the same queue, and were
+ * the kernel cannot tell of a death. TROUPE_NOW and a deadline that has passed
+ * may still wait for members that are inside calls on the same queue, and were
  * interrupted there: up to 50 ms for each lock that a step of the call finds
  * held, less than half a second in all. A member that is stopped there for
  * longer (SIGSTOP) makes the queue look full, or empty, until the deadline.
