@@ -101,6 +101,8 @@ struct crash_scenario {
     /* A second victim that comes while the first is dead or stopped. */
     void (*second_prepare)(void);
     void (*second)(void);
+    /* It comes after so many first deaths, from all over; 0 is after each. */
+    unsigned firsts;
     /*
      * In place of the two: the child that the first victim has forked, if it
      * has come so far, and its nudge when the first is dead.

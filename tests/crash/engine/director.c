@@ -348,6 +348,19 @@ pair_sample(const struct crash_options *options)
     return (options->sample + 3) / 4;
 }
 
+/* The same of first deaths: what is cleared up may be much the same. */
+static unsigned
+first_sample(const struct crash_options *options,
+             const struct crash_scenario *scenario)
+{
+    unsigned sample = pair_sample(options);
+
+    if (scenario->firsts == 0 || options->all_pairs ||
+        (sample != 0 && sample < scenario->firsts))
+        return sample;
+    return scenario->firsts;
+}
+
 /* The ways that second victims took, and how often each. */
 struct paths {
     size_t count;
@@ -473,6 +486,7 @@ visit_seconds(const struct crash_options *options, struct plan *plan,
               struct result *result, char **text)
 {
     const struct profile *profile = &control->profile[0];
+    unsigned sample = first_sample(options, plan->scenario);
     static struct paths paths;
     uint32_t i, index = 0;
     int together;
@@ -480,7 +494,7 @@ visit_seconds(const struct crash_options *options, struct plan *plan,
     paths.count = 0;
     for (i = 0; i < profile->count; i++) {
         if (!profile->points[i].distinct ||
-            !sampled(index++, profile->distinct, pair_sample(options)))
+            !sampled(index++, profile->distinct, sample))
             continue;
         for (together = 0; together < 2; together++) {
             plan->first = profile->points[i];

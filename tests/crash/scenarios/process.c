@@ -17,12 +17,21 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static troupe_process *child;
 static troupe_queue *queue;
 
-enum { WORD_STATUS, WORD_RAN, WORD_TOLD, GATE_CHILD = 6, GATE_PARENT, NO_GATE };
+enum {
+    WORD_STATUS,
+    WORD_RAN,
+    WORD_TOLD,
+    WORD_PID,
+    GATE_CHILD = 6,
+    GATE_PARENT,
+    NO_GATE
+};
 
 /* What a target returns that is not stopped: no code that stands anywhere by
  * itself. */
@@ -142,6 +151,7 @@ start(int (*target)(void *), bool daemon)
     status = troupe_process_start(child);
     CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "start: %s",
                   troupe_error_name(status));
+    atomic_store(crash_word(WORD_PID), troupe_process_pid(child));
 }
 
 /* ---- start ---- */
@@ -253,11 +263,15 @@ static bool fork_is_stepped; /* in a parent, and in what it forks */
 static bool fork_is_held;    /* in a parent */
 static bool gate_stays_closed;
 
+static bool child_is_held; /* in what is forked */
+
 static void
 child_begins(void)
 {
     if (fork_is_stepped)
         crash_step_begin_far();
+    if (child_is_held)
+        crash_gate_wait(GATE_CHILD);
 }
 
 /* Between the fork and the pidfd. */
@@ -918,6 +932,107 @@ SCENARIO(exit_producing) = {
     .exits = true,
     .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
+    .check = check,
+};
+
+/* ---- a second victim, which clears up ---- */
+
+/*
+ * The child meanwhile stands where it is, or has ended: it is told to by the
+ * first victim or by the gate, and then waited for.
+ */
+static void
+await_told(void)
+{
+    struct pollfd end = {.events = POLLIN};
+
+    if (atomic_load(crash_word(WORD_TOLD)) == 0 &&
+        !crash_gate_is_open(GATE_CHILD))
+        return;
+    end.fd = (int)syscall(SYS_pidfd_open,
+                          (pid_t)atomic_load(crash_word(WORD_PID)), 0);
+    while (end.fd >= 0 && poll(&end, 1, -1) != 1) {
+    }
+}
+
+static void
+second_settles(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    (void)troupe_heap_info_get(&info);
+}
+
+/* The child comes to its gate only when all who die have died. */
+static void
+prepare_late_child(void)
+{
+    prepare_new();
+    child_is_held = true;
+}
+
+SCENARIO(start_two) = {
+    .function = {FUNCTION(troupe_process_start)},
+    .state = "a child that comes late, a second victim clears up too",
+    .setup = setup_forks,
+    .prepare = prepare_late_child,
+    .victim = victim_start,
+    .nudge = crash_sleeps_end,
+    .second = second_settles,
+    .survivors = {let_child_end, survive},
+    .check = check_ran,
+};
+
+/* All that ends a child, of which the last does: it is deaf to the others. */
+static void
+prepare_deaf(void)
+{
+    (void)signal(SIGTERM, SIG_IGN);
+    prepare_running();
+}
+
+static void
+victim_ends_child(void)
+{
+    int status = troupe_process_stop(child);
+
+    if (status == 0)
+        status = troupe_process_terminate(child);
+    if (status == 0)
+        status = troupe_process_kill(child);
+    settle(status, -SIGKILL);
+}
+
+SCENARIO(end_two) = {
+    .operation = "stop, terminate, kill, join",
+    .covers = COVERS(FUNCTION(troupe_process_stop),
+                     FUNCTION(troupe_process_terminate),
+                     FUNCTION(troupe_process_kill),
+                     FUNCTION(troupe_process_join)),
+    .state = "the child sleeps, a second victim clears up too",
+    .setup = setup,
+    .prepare = prepare_deaf,
+    .victim = victim_ends_child,
+    .nudge = crash_sleeps_end,
+    .second_prepare = await_told,
+    .second = second_settles,
+    .firsts = 12,
+    .survivors = {end_untold, survive},
+    .check = check_told,
+};
+
+SCENARIO(exit_two) = {
+    .function = {FUNCTION(troupe_exit)},
+    .state = "a child runs, then ends, a second victim clears up too",
+    .setup = setup,
+    .prepare = prepare_running,
+    .victim = victim_exit,
+    .exits = true,
+    .nudge = nudge_child,
+    .second_prepare = await_told,
+    .second = second_settles,
+    .firsts = 12,
+    .survivors = {look_behind_exit, survive},
     .check = check,
 };
 
