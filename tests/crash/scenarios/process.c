@@ -75,14 +75,21 @@ setup(void)
 }
 
 static void
+new_queue(troupe_queue **ret_queue, unsigned items)
+{
+    int status = troupe_queue_new(
+        ret_queue, TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 32768,
+                                  .small_bytes = 8192, .max_items = items));
+
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "new: %s",
+                  troupe_error_name(status));
+}
+
+static void
 setup_queue(void)
 {
     limited_heap();
-    CRASH_REQUIRE(
-        troupe_queue_new(&queue, TROUPE_OPTIONS(troupe_queue_options,
-                                                .max_bytes = 32768,
-                                                .small_bytes = 8192)) == 0,
-        CRASH_CORRUPTION, "new");
+    new_queue(&queue, 0);
     counted_heap();
 }
 
@@ -250,6 +257,131 @@ SCENARIO(start_producer) = {
     .victim = victim_start,
     .nudge = crash_sleeps_end,
     .survivors = {survivor_produces, NULL},
+    .check = check_status,
+};
+
+/* A second queue that takes no producers: the first must not miss one. */
+static troupe_queue *refusing;
+
+static void
+setup_refusing(void)
+{
+    limited_heap();
+    new_queue(&queue, 0);
+    new_queue(&refusing, 0);
+    CRASH_REQUIRE(troupe_queue_shutdown(refusing) == 0, CRASH_CORRUPTION,
+                  "shutdown");
+    counted_heap();
+}
+
+static void
+prepare_refused(void)
+{
+    troupe_queue *both[2] = {queue, refusing};
+    int status;
+
+    join_family();
+    status = troupe_process_new(
+        &child, TROUPE_OPTIONS(troupe_process_options, .target = target_returns,
+                               .produces = both, .produces_count = 2));
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "new: %s",
+                  troupe_error_name(status));
+}
+
+static void
+victim_start_refused(void)
+{
+    int status = troupe_process_start(child);
+
+    atomic_store(crash_word(WORD_STATUS),
+                 status == -ESHUTDOWN ? 0 : -EINPROGRESS);
+}
+
+/* Nobody has ended the stream but a child that was declared and is dead. */
+static void
+survivor_produces_first(void)
+{
+    int status = troupe_queue_attach_producer(queue);
+
+    CRASH_REQUIRE(status == 0 || (status == -EPIPE && !crash_completed()),
+                  CRASH_CORRUPTION, "attach: %s", troupe_error_name(status));
+    CRASH_REQUIRE(troupe_queue_close(queue) == 0, CRASH_CORRUPTION, "close");
+}
+
+static void
+check_never_ran(void)
+{
+    check_status();
+    if (atomic_load(crash_word(WORD_RAN)) != 0)
+        crash_fail(CRASH_CORRUPTION, "the child of a failed start ran");
+}
+
+SCENARIO(start_refused) = {
+    .function = {FUNCTION(troupe_process_start)},
+    .state = "a second queue refuses, a sleeping consumer of the first",
+    .setup = setup_refusing,
+    .peers = {peer_waits_for_end},
+    .prepare = prepare_refused,
+    .victim = victim_start_refused,
+    .nudge = crash_sleeps_end,
+    .survivors = {survivor_produces_first, NULL},
+    .check = check_never_ran,
+};
+
+static void
+setup_one_item(void)
+{
+    limited_heap();
+    new_queue(&queue, 1);
+    counted_heap();
+}
+
+static void
+prepare_consumer(void)
+{
+    int status;
+
+    join_family();
+    status = troupe_process_new(
+        &child, TROUPE_OPTIONS(troupe_process_options, .target = target_returns,
+                               .consumes = &queue, .consumes_count = 1));
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "new: %s",
+                  troupe_error_name(status));
+}
+
+static void
+peer_puts_until_end(void)
+{
+    int item = 1, status;
+
+    CRASH_REQUIRE(troupe_queue_put(queue, &item, sizeof(item), TROUPE_NOW) == 0,
+                  CRASH_CORRUPTION, "put");
+    crash_ready();
+    status = troupe_queue_put(queue, &item, sizeof(item), PATIENCE);
+    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION, "the end: %s",
+                  troupe_error_name(status));
+}
+
+/* As survivor_produces(). */
+static void
+survivor_consumes(void)
+{
+    int status = troupe_queue_attach_consumer(queue);
+
+    CRASH_REQUIRE(status == 0 || status == -EPIPE, CRASH_CORRUPTION,
+                  "attach: %s", troupe_error_name(status));
+    CRASH_REQUIRE(troupe_queue_close(queue) == 0, CRASH_CORRUPTION, "close");
+}
+
+SCENARIO(start_consumer) = {
+    .function = {FUNCTION(troupe_process_start)},
+    .state = "a declared consumer, full, a sleeping producer",
+    .setup = setup_one_item,
+    .peers = {peer_puts_until_end},
+    .prepare = prepare_consumer,
+    .victim = victim_start,
+    .nudge = crash_sleeps_end,
+    .survivors = {survivor_consumes, NULL},
     .check = check_status,
 };
 
@@ -566,6 +698,26 @@ prepare_ended(void)
     }
 }
 
+/* A start looks after one that has ended before. */
+static void
+prepare_another(void)
+{
+    prepare_ended();
+    atomic_store(crash_word(WORD_RAN), 0);
+    make(target_returns, false);
+}
+
+SCENARIO(start_after_end) = {
+    .function = {FUNCTION(troupe_process_start)},
+    .state = "an earlier child has ended",
+    .setup = setup,
+    .prepare = prepare_another,
+    .victim = victim_start,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_ran,
+};
+
 #define OF_ENDED(id, symbol, call)   \
  SCENARIO(id) = {                    \
      .function = {FUNCTION(symbol)}, \
@@ -648,6 +800,112 @@ SCENARIO(join_running) = {
     .victim = victim_join,
     .nudge = nudge_child,
     .survivors = {let_child_end, NULL},
+    .check = check_status,
+};
+
+static void
+victim_join_late(void)
+{
+    int status = troupe_process_join(child, troupe_after(0.2));
+
+    if (status == -ETIMEDOUT && troupe_process_is_alive(child))
+        status = 0;
+    else if (status >= 0)
+        status = -EINPROGRESS;
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+SCENARIO(join_late) = {
+    .function = {FUNCTION(troupe_process_join)},
+    .state = "the child runs, the deadline passes",
+    .setup = setup,
+    .prepare = prepare_running,
+    .victim = victim_join_late,
+    .nudge = crash_sleeps_end,
+    .survivors = {let_child_end, survive},
+    .check = check_status,
+};
+
+static void
+prepare_stopped_by_join(void)
+{
+    int status;
+
+    join_family();
+    status = troupe_process_new(
+        &child, TROUPE_OPTIONS(troupe_process_options,
+                               .target = target_stoppable, .join_stops = true));
+    if (status == 0)
+        status = troupe_process_start(child);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "start: %s",
+                  troupe_error_name(status));
+}
+
+static void
+victim_join_stops(void)
+{
+    int code = 0;
+    int status = troupe_process_join(child, TROUPE_FOREVER);
+
+    if (status == 0)
+        status = troupe_process_exitcode(child, &code);
+    if (status == 0 && code != CODE)
+        status = -EINPROGRESS;
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+static void
+shut_queue(void)
+{
+    CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
+                  "shutdown");
+}
+
+SCENARIO(join_stops) = {
+    .function = {FUNCTION(troupe_process_join)},
+    .state = "it asks the child to stop, which ends",
+    .setup = setup_queue,
+    .prepare = prepare_stopped_by_join,
+    .victim = victim_join_stops,
+    .nudge = crash_sleeps_end,
+    .survivors = {shut_queue, survive},
+    .check = check_status,
+};
+
+/* A child that waits for its parent, a peer. */
+static int
+target_joins_parent(void *arg)
+{
+    troupe_process *parent = troupe_process_parent();
+    int status;
+
+    (void)arg;
+    crash_step_begin_far();
+    status = troupe_process_join(parent, TROUPE_FOREVER);
+    if (status == 0 && troupe_process_is_alive(parent))
+        status = -EINPROGRESS;
+    atomic_store(crash_word(WORD_STATUS), status);
+    crash_step_end();
+    return 0;
+}
+
+static void
+peer_is_joined(void)
+{
+    join_family();
+    crash_ready();
+    start(target_joins_parent, false);
+    crash_gate_wait(GATE_PARENT);
+}
+
+SCENARIO(join_parent) = {
+    .function = {FUNCTION(troupe_process_join)},
+    .state = "the parent's handle, sleeps, the parent ends",
+    .setup = setup,
+    .peers = {peer_is_joined},
+    .adopt = crash_adopt_far,
+    .nudge = nudge_parent,
+    .survivors = {let_parent_go, survive},
     .check = check_status,
 };
 
@@ -803,8 +1061,7 @@ static void
 shut_untold(void)
 {
     if (atomic_load(crash_word(WORD_TOLD)) == 0)
-        CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
-                      "shutdown");
+        shut_queue();
 }
 
 SCENARIO(stop_stoppable) = {
