@@ -26,19 +26,24 @@ struct shared {
     int inside;
     int entries;
     int log[LOG];
-    int consistent_at; /* entries before this one were answered for */
 };
 
 static struct shared *shared;
 
-/* Set by victims, to know what they may have left behind. */
 enum {
-    WORD_ACQUIRED,
+    WORD_BEGUN, /* the victim is past its first instruction */
     WORD_VICTIM_STATUS,
+    WORD_SECOND_STATUS,
     WORD_BEHIND,
     WORD_DEAD,
-    WORD_THREAD_OF_DEAD
+    WORD_THREAD_OF_DEAD,
+    WORD_PEER_HOLDS,
+    WORD_LOOKERS,
+    WORD_HELD,  /* when the survivors came the lock was held by the dead */
+    WORD_LET_GO /* or the peer that held it had let it go */
 };
+
+enum { GATE_LOOKED = 4 };
 
 static void
 setup(void)
@@ -91,6 +96,63 @@ pass_through(void)
                   troupe_error_name(status));
 }
 
+/*
+ * Before a survivor touches the lock: did the dead hold it?  The first of them
+ * looks, while the other one waits.  Nobody else may take it meanwhile.
+ */
+static void
+look(void)
+{
+    if (atomic_fetch_add(crash_word(WORD_LOOKERS), 1) == 0) {
+        atomic_store(crash_word(WORD_HELD),
+                     troupe_lock_locked(&shared->lock) &&
+                         atomic_load(crash_word(WORD_PEER_HOLDS)) == 0);
+        crash_gate_open(GATE_LOOKED);
+    } else
+        crash_gate_wait(GATE_LOOKED);
+}
+
+static bool
+was_held(void)
+{
+    return atomic_load(crash_word(WORD_HELD)) != 0;
+}
+
+static bool
+was_begun(void)
+{
+    return atomic_load(crash_word(WORD_BEGUN)) != 0;
+}
+
+static void
+look_and_pass(void)
+{
+    look();
+    pass_through();
+}
+
+static void
+begin(void)
+{
+    atomic_store(crash_word(WORD_BEGUN), 1);
+}
+
+static void
+victim_told(int status)
+{
+    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+}
+
+static void
+check_victim(int status)
+{
+    int told = (int)atomic_load(crash_word(WORD_VICTIM_STATUS));
+
+    if (crash_completed() && told != status)
+        crash_fail(CRASH_CORRUPTION, "the victim was told %s, not %s",
+                   troupe_error_name(told), troupe_error_name(status));
+}
+
 /* Once told, everybody is told until somebody says it is repaired. */
 static void
 check_log(bool must_be_told, bool may_be_told)
@@ -134,21 +196,29 @@ check_log(bool must_be_told, bool may_be_told)
 static void
 victim_acquire(void)
 {
-    int status = troupe_lock_acquire(&shared->lock, TROUPE_FOREVER);
-
-    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
-    atomic_store(crash_word(WORD_ACQUIRED), 1);
+    begin();
+    victim_told(troupe_lock_acquire(&shared->lock, TROUPE_FOREVER));
 }
 
-/* The victim died holding when its acquire returned. */
+/* A death is told if the lock was held, and not otherwise. */
 static void
 check_acquire(void)
 {
-    check_log(crash_completed(), true);
-    if (crash_completed() && atomic_load(crash_word(WORD_VICTIM_STATUS)) != 0)
-        crash_fail(CRASH_CORRUPTION, "the victim's acquire: %s",
-                   troupe_error_name(
-                       (int)atomic_load(crash_word(WORD_VICTIM_STATUS))));
+    if (crash_completed() && !was_held())
+        crash_fail(CRASH_CORRUPTION, "what the victim took is free");
+    if (!was_begun() && was_held())
+        crash_fail(CRASH_CORRUPTION, "held before the victim took it");
+    check_log(was_held(), was_held());
+    check_victim(0);
+}
+
+/* The same where a sleeper may take the lock before anybody looks. */
+static void
+check_acquire_sleeper(void)
+{
+    check_log(crash_completed(),
+              was_begun() && atomic_load(crash_word(WORD_LET_GO)) != 0);
+    check_victim(0);
 }
 
 /* All that came in came after the victim. */
@@ -166,7 +236,7 @@ SCENARIO(acquire_free) = {
     .setup = setup,
     .prepare = join_family,
     .victim = victim_acquire,
-    .survivors = {pass_through, pass_through},
+    .survivors = {look_and_pass, look_and_pass},
     .check = check_acquire_first,
 };
 
@@ -176,20 +246,36 @@ SCENARIO(acquire_cold) = {
     .state = "free, the first call of its process",
     .setup = setup,
     .victim = victim_acquire,
-    .survivors = {pass_through, pass_through},
+    .survivors = {look_and_pass, look_and_pass},
     .check = check_acquire_first,
 };
 
 static void
 second_acquire(void)
 {
-    take();
+    atomic_store(crash_word(WORD_SECOND_STATUS),
+                 troupe_lock_acquire(&shared->lock, TROUPE_FOREVER));
+}
+
+static void
+check_second(int status)
+{
+    int told = (int)atomic_load(crash_word(WORD_SECOND_STATUS));
+
+    if (crash_second_completed() && told != status)
+        crash_fail(CRASH_CORRUPTION, "the second victim was told %s, not %s",
+                   troupe_error_name(told), troupe_error_name(status));
 }
 
 static void
 check_two(void)
 {
-    check_log(crash_completed() || crash_second_completed(), true);
+    if ((crash_completed() || crash_second_completed()) && !was_held())
+        crash_fail(CRASH_CORRUPTION, "what a victim took is free");
+    check_log(was_held(), was_held());
+    check_victim(0);
+    if (crash_completed())
+        check_second(TROUPE_OWNER_DIED);
 }
 
 SCENARIO(acquire_two) = {
@@ -200,7 +286,7 @@ SCENARIO(acquire_two) = {
     .victim = victim_acquire,
     .second_prepare = join_family,
     .second = second_acquire,
-    .survivors = {pass_through, pass_through},
+    .survivors = {look_and_pass, look_and_pass},
     .check = check_two,
 };
 
@@ -209,10 +295,12 @@ static void
 peer_holds(void)
 {
     inside(troupe_lock_acquire(&shared->lock, TROUPE_FOREVER));
+    atomic_store(crash_word(WORD_PEER_HOLDS), 1);
     crash_ready();
     crash_gate_wait(0);
     CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
                   "the holder's release");
+    atomic_store(crash_word(WORD_PEER_HOLDS), 0);
     crash_gate_open(1);
 }
 
@@ -242,6 +330,13 @@ release_and_pass(void)
     pass_through();
 }
 
+static void
+look_release_and_pass(void)
+{
+    look();
+    release_and_pass();
+}
+
 SCENARIO(acquire_held) = {
     .function = {FUNCTION(troupe_lock_acquire)},
     .state = "held by a peer, which releases it",
@@ -250,7 +345,7 @@ SCENARIO(acquire_held) = {
     .prepare = join_family,
     .victim = victim_acquire,
     .nudge = nudge_release,
-    .survivors = {release_and_pass, pass_through},
+    .survivors = {look_release_and_pass, look_and_pass},
     .check = check_acquire,
 };
 
@@ -258,6 +353,8 @@ SCENARIO(acquire_held) = {
 static void
 only_release(void)
 {
+    atomic_store(crash_word(WORD_LET_GO),
+                 atomic_load(crash_word(WORD_PEER_HOLDS)) == 0);
     crash_gate_open(0);
 }
 
@@ -270,7 +367,7 @@ SCENARIO(acquire_held_sleeper) = {
     .victim = victim_acquire,
     .nudge = nudge_release,
     .survivors = {only_release, NULL},
-    .check = check_acquire,
+    .check = check_acquire_sleeper,
 };
 
 /* ---- a sleeper that is woken and dies must not take the wake with it ---- */
@@ -304,7 +401,7 @@ static void
 open_all(void)
 {
     crash_gate_open(2);
-    crash_gate_open(0);
+    only_release();
 }
 
 SCENARIO(acquire_woken) = {
@@ -316,7 +413,7 @@ SCENARIO(acquire_woken) = {
     .victim = victim_acquire,
     .nudge = nudge_woken,
     .survivors = {open_all, NULL},
-    .check = check_acquire,
+    .check = check_acquire_sleeper,
 };
 
 /* ---- the holder is dead, or dies while the victim sleeps ---- */
@@ -331,12 +428,8 @@ peer_dies_holding(void)
 static void
 check_dead_holder(void)
 {
-    int64_t status = atomic_load(crash_word(WORD_VICTIM_STATUS));
-
-    if (crash_completed() && status != TROUPE_OWNER_DIED)
-        crash_fail(CRASH_CORRUPTION,
-                   "the victim was not told of the dead holder: %s",
-                   troupe_error_name((int)status));
+    check_victim(TROUPE_OWNER_DIED);
+    check_second(TROUPE_OWNER_DIED);
     check_log(true, true);
 }
 
@@ -466,6 +559,7 @@ peer_sleeps_for_second(void)
 static void
 end_holder(void)
 {
+    look();
     crash_gate_open(3);
 }
 
@@ -486,17 +580,13 @@ SCENARIO(acquire_dying_others) = {
 static void
 victim_try(void)
 {
-    int status = troupe_lock_acquire(&shared->lock, TROUPE_NOW);
-
-    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+    victim_told(troupe_lock_acquire(&shared->lock, TROUPE_NOW));
 }
 
 static void
 check_try(void)
 {
-    if (crash_completed() &&
-        atomic_load(crash_word(WORD_VICTIM_STATUS)) != -ETIMEDOUT)
-        crash_fail(CRASH_CORRUPTION, "a try got the lock that is held");
+    check_victim(-ETIMEDOUT);
     check_log(false, false);
 }
 
@@ -514,9 +604,7 @@ SCENARIO(acquire_try) = {
 static void
 victim_timed(void)
 {
-    int status = troupe_lock_acquire(&shared->lock, troupe_after(0.02));
-
-    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+    victim_told(troupe_lock_acquire(&shared->lock, troupe_after(0.02)));
 }
 
 /* Its deadline passes by itself. */
@@ -549,33 +637,46 @@ prepare_held(void)
 static void
 victim_release(void)
 {
-    int status = troupe_lock_release(&shared->lock);
-
-    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+    begin();
+    victim_told(troupe_lock_release(&shared->lock));
 }
 
+/* A holder that died before its release is told, one that died after is not. */
 static void
 check_release(void)
 {
-    if (crash_completed() && atomic_load(crash_word(WORD_VICTIM_STATUS)) != 0)
-        crash_fail(CRASH_CORRUPTION, "the victim's release failed");
-    check_log(false, !crash_completed());
+    if (crash_completed() && was_held())
+        crash_fail(CRASH_CORRUPTION, "what the victim released is held");
+    if (!was_begun() && !was_held())
+        crash_fail(CRASH_CORRUPTION, "free before the victim released it");
+    check_log(was_held(), was_held());
+    check_victim(0);
 }
 
-/* A holder that died before its release is told, one that died after is not;
- * a second victim may have died holding in either case. */
+/* The same where a sleeper may take the lock before anybody looks. */
+static void
+check_release_sleeper(void)
+{
+    check_log(!was_begun(), !crash_completed());
+    check_victim(0);
+}
+
+/* The second one may have died holding in either case. */
 static void
 check_release_two(void)
 {
-    check_log(crash_second_completed(), true);
+    if (crash_second_completed() && !was_held())
+        crash_fail(CRASH_CORRUPTION, "what the second victim took is free");
+    check_log(was_held(), was_held());
+    check_victim(0);
+    if (crash_completed())
+        check_second(0);
 }
 
 static void
 check_release_free(void)
 {
-    if (crash_completed() &&
-        atomic_load(crash_word(WORD_VICTIM_STATUS)) != -EPERM)
-        crash_fail(CRASH_CORRUPTION, "a free lock could be released");
+    check_victim(-EPERM);
     check_log(false, false);
 }
 
@@ -585,7 +686,7 @@ SCENARIO(release_alone) = {
     .setup = setup,
     .prepare = prepare_held,
     .victim = victim_release,
-    .survivors = {pass_through, pass_through},
+    .survivors = {look_and_pass, look_and_pass},
     .check = check_release,
 };
 
@@ -598,7 +699,7 @@ SCENARIO(release_sleeper) = {
     .woken = 1,
     .prepare = prepare_held,
     .victim = victim_release,
-    .check = check_release,
+    .check = check_release_sleeper,
 };
 
 SCENARIO(release_sleepers) = {
@@ -610,7 +711,7 @@ SCENARIO(release_sleepers) = {
     .woken = 3,
     .prepare = prepare_held,
     .victim = victim_release,
-    .check = check_release,
+    .check = check_release_sleeper,
 };
 
 SCENARIO(release_two) = {
@@ -621,7 +722,7 @@ SCENARIO(release_two) = {
     .victim = victim_release,
     .second_prepare = join_family,
     .second = second_acquire,
-    .survivors = {pass_through, pass_through},
+    .survivors = {look_and_pass, look_and_pass},
     .check = check_release_two,
 };
 
@@ -638,6 +739,7 @@ prepare_marked(void)
 static void
 check_still_marked(void)
 {
+    check_victim(0);
     check_log(true, true);
 }
 
@@ -675,6 +777,9 @@ check_poisoned(void)
 {
     int status = troupe_lock_acquire(&shared->lock, PATIENCE);
 
+    check_victim(0);
+    if (!was_begun() && atomic_load(crash_word(WORD_BEHIND)) != 0)
+        crash_fail(CRASH_CORRUPTION, "given up before the victim did");
     if (atomic_load(crash_word(WORD_BEHIND)) != 0 || crash_completed())
         CRASH_REQUIRE(status == -ENOTRECOVERABLE, CRASH_CORRUPTION,
                       "a lock given up: %s", troupe_error_name(status));
@@ -709,9 +814,7 @@ SCENARIO(release_free) = {
 static void
 victim_consistent(void)
 {
-    int status = troupe_lock_consistent(&shared->lock);
-
-    atomic_store(crash_word(WORD_VICTIM_STATUS), status);
+    victim_told(troupe_lock_consistent(&shared->lock));
 }
 
 /* It dies holding the lock in any case, which marks it again. */
@@ -806,13 +909,14 @@ check_zeroed(void)
 static void
 victim_init(void)
 {
-    (void)troupe_lock_init(&shared->lock,
-                           TROUPE_OPTIONS(troupe_lock_options, .poison = true));
+    victim_told(troupe_lock_init(
+        &shared->lock, TROUPE_OPTIONS(troupe_lock_options, .poison = true)));
 }
 
 static void
 check_new(void)
 {
+    check_victim(0);
     check_log(false, false);
 }
 
