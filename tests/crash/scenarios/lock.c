@@ -3,6 +3,7 @@
 #include "common.h"
 
 #include <troupe/lock.h>
+#include <troupe/process.h>
 
 #include <errno.h>
 #include <pthread.h>
@@ -604,7 +605,7 @@ SCENARIO(acquire_try) = {
 static void
 victim_timed(void)
 {
-    victim_told(troupe_lock_acquire(&shared->lock, troupe_after(0.02)));
+    victim_told(troupe_lock_acquire(&shared->lock, troupe_after(0.25)));
 }
 
 /* Its deadline passes by itself. */
@@ -624,6 +625,223 @@ SCENARIO(acquire_timed) = {
     .nudge = nudge_nothing,
     .survivors = {release_and_pass, pass_through},
     .check = check_try,
+};
+
+/*
+ * ---- a sleeper that gives up must not take the others' wake-up with it ----
+ *
+ * The one behind sleeps until the holder's release wakes it, by the bit that
+ * stays in the word, or that is set again.  The holder lives on: its end would
+ * wake who sleeps on its token as well.
+ */
+
+enum { GATE_NEVER = 6 };
+
+static void
+peer_holds_and_stays(void)
+{
+    peer_holds();
+    crash_gate_wait(GATE_NEVER);
+}
+
+SCENARIO(acquire_timed_sleeper) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "held by a peer, the deadline passes, another sleeps",
+    .setup = setup,
+    .peers = {peer_holds_and_stays, peer_sleeps},
+    .stays = 1,
+    .untimed = 2,
+    .prepare = join_family,
+    .victim = victim_timed,
+    .nudge = nudge_nothing,
+    .survivors = {only_release, NULL},
+    .check = check_try,
+};
+
+static troupe_process *child;
+
+static int
+target_sleeps(void *arg)
+{
+    (void)arg;
+    CRASH_REQUIRE(troupe_stoppable_begin() == 0, CRASH_CORRUPTION, "stoppable");
+    crash_step_begin();
+    victim_told(troupe_lock_acquire(&shared->lock, TROUPE_FOREVER));
+    crash_step_end();
+    return 0;
+}
+
+/* The stage may ask its own child alone to stop. */
+static int
+adopt_stoppable(void)
+{
+    CRASH_REQUIRE(troupe_process_new(
+                      &child, TROUPE_OPTIONS(troupe_process_options,
+                                             .target = target_sleeps)) == 0 &&
+                      troupe_process_start(child) == 0,
+                  CRASH_CORRUPTION, "start");
+    return (int)troupe_process_pid(child);
+}
+
+static bool
+nudge_stop(unsigned n)
+{
+    if (n > 0)
+        return false;
+    crash_gate_open(2);
+    while (atomic_load(crash_word(WORD_BEHIND)) == 0) {
+    }
+    crash_await_asleep(1);
+    CRASH_REQUIRE(troupe_process_stop(child) == 0, CRASH_CORRUPTION, "stop");
+    return true;
+}
+
+static void
+check_stopped(void)
+{
+    check_victim(-ECANCELED);
+    check_log(false, false);
+}
+
+SCENARIO(acquire_stopped) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "held by a peer, asked to stop, another sleeps behind",
+    .setup = setup,
+    .peers = {peer_holds, peer_sleeps_behind},
+    .adopt = adopt_stoppable,
+    .nudge = nudge_stop,
+    .survivors = {open_all, NULL},
+    .check = check_stopped,
+};
+
+enum { GATE_LET_GO = 5 };
+
+/* The victim is woken, but comes too late: the lock is held again, by one who
+ * does not know that somebody sleeps. */
+static void
+peer_overtakes(void)
+{
+    inside(troupe_lock_acquire(&shared->lock, TROUPE_FOREVER));
+    crash_ready();
+    crash_gate_wait(0);
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "the holder's release");
+    inside(troupe_lock_acquire(&shared->lock, TROUPE_FOREVER));
+    crash_gate_open(1);
+    crash_gate_wait(GATE_LET_GO);
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "the holder's second release");
+}
+
+static bool
+nudge_overtaken(unsigned n)
+{
+    return n == 0 ? nudge_woken(n) : nudge_stop(n - 1);
+}
+
+static void
+open_everything(void)
+{
+    open_all();
+    crash_gate_open(GATE_LET_GO);
+}
+
+SCENARIO(acquire_overtaken) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "held by a peer, overtaken, asked to stop",
+    .setup = setup,
+    .peers = {peer_overtakes, peer_sleeps_behind},
+    .adopt = adopt_stoppable,
+    .nudge = nudge_overtaken,
+    .survivors = {open_everything, NULL},
+    .check = check_stopped,
+};
+
+/* ---- a lock that was given up ---- */
+
+static void
+pass_refused(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, PATIENCE);
+
+    CRASH_REQUIRE(status == -ENOTRECOVERABLE, CRASH_CORRUPTION,
+                  "a lock given up: %s", troupe_error_name(status));
+}
+
+static void
+take_marked(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, TROUPE_FOREVER);
+
+    CRASH_REQUIRE(status == TROUPE_OWNER_DIED, CRASH_CORRUPTION,
+                  "acquire from the dead: %s", troupe_error_name(status));
+}
+
+static void
+peer_gives_up(void)
+{
+    take_marked();
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "release");
+    crash_ready();
+}
+
+/* Refused, it holds nothing, though it did on the way. */
+static void
+check_refused(void)
+{
+    check_victim(-ENOTRECOVERABLE);
+    if (crash_completed() && troupe_lock_locked(&shared->lock))
+        crash_fail(CRASH_CORRUPTION, "who was refused holds the lock");
+    pass_refused();
+    pass_refused();
+}
+
+SCENARIO(acquire_given_up) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "given up before",
+    .setup = setup_poison,
+    .peers = {peer_dies_holding, peer_gives_up},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .survivors = {pass_refused, pass_refused},
+    .check = check_refused,
+};
+
+static void
+peer_holds_marked(void)
+{
+    take_marked();
+    crash_ready();
+    crash_gate_wait(0);
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "the holder's release");
+    crash_gate_open(1);
+    crash_gate_wait(GATE_NEVER);
+}
+
+static void
+peer_refused(void)
+{
+    join_family();
+    crash_ready();
+    pass_refused();
+}
+
+/* Each of the sleepers is refused and wakes the next one; in the run without a
+ * death nothing else wakes the second. */
+SCENARIO(acquire_giving_up) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "held by a peer, which gives it up, two sleep before",
+    .setup = setup_poison,
+    .peers = {peer_dies_holding, peer_holds_marked, peer_refused, peer_refused},
+    .stays = 2,
+    .untimed = 4 | 8,
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .nudge = nudge_release,
+    .survivors = {only_release, NULL},
+    .check = check_refused,
 };
 
 /* ---- release ---- */
@@ -827,6 +1045,223 @@ SCENARIO(consistent_marked) = {
     .victim = victim_consistent,
     .survivors = {pass_through, pass_through},
     .check = check_still_marked,
+};
+
+/*
+ * ---- a lock without an owner ----
+ *
+ * No death is noticed: what the dead held stays held, until anybody releases
+ * it.
+ */
+
+static void
+setup_unowned(void)
+{
+    setup();
+    CRASH_REQUIRE(
+        troupe_lock_init(&shared->lock, TROUPE_OPTIONS(troupe_lock_options,
+                                                       .unowned = true)) == 0,
+        CRASH_CORRUPTION, "init");
+}
+
+/* Once more to be had, by everybody. */
+static void
+free_and_pass(void)
+{
+    int status = troupe_lock_acquire(&shared->lock, TROUPE_NOW);
+
+    CRASH_REQUIRE(status == (was_held() ? -ETIMEDOUT : 0), CRASH_CORRUPTION,
+                  "a try: %s", troupe_error_name(status));
+    CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                  "release of what the dead held");
+    pass_through();
+}
+
+static void
+look_and_free(void)
+{
+    look();
+    free_and_pass();
+}
+
+static void
+wait_and_free(void)
+{
+    crash_gate_open(0);
+    crash_gate_wait(1);
+    look_and_free();
+}
+
+static void
+check_nobody(void)
+{
+    troupe_obituary obituary;
+    int status;
+
+    check_log(false, false);
+    status = troupe_lock_acquire(&shared->lock, TROUPE_NOW);
+    CRASH_REQUIRE(status == 0 &&
+                      troupe_lock_obituary(&shared->lock, &obituary) ==
+                          -ENOENT &&
+                      troupe_lock_release(&shared->lock) == 0,
+                  CRASH_CORRUPTION, "a lock without an owner is marked");
+}
+
+static void
+check_unowned_acquired(void)
+{
+    if (crash_completed() && !was_held())
+        crash_fail(CRASH_CORRUPTION, "what the dead held was taken from it");
+    if (!was_begun() && was_held())
+        crash_fail(CRASH_CORRUPTION, "held before the victim took it");
+    check_victim(0);
+    check_nobody();
+}
+
+SCENARIO(acquire_unowned) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "unowned, free",
+    .setup = setup_unowned,
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .survivors = {look_and_free, NULL},
+    .check = check_unowned_acquired,
+};
+
+SCENARIO(acquire_unowned_held) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "unowned, held by a peer, which releases it",
+    .setup = setup_unowned,
+    .peers = {peer_holds},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .nudge = nudge_release,
+    .survivors = {wait_and_free, NULL},
+    .check = check_unowned_acquired,
+};
+
+/* The stage may release it as well as anybody. */
+static bool
+nudge_free(unsigned n)
+{
+    CRASH_REQUIRE(n > 0 || troupe_lock_release(&shared->lock) == 0,
+                  CRASH_CORRUPTION, "release of what the dead held");
+    return n == 0;
+}
+
+static void
+check_unowned_dead(void)
+{
+    if (crash_completed() && !was_held())
+        crash_fail(CRASH_CORRUPTION, "what the dead held was taken from it");
+    if (!was_begun() && !was_held())
+        crash_fail(CRASH_CORRUPTION, "free before anybody released it");
+    check_victim(0);
+    check_nobody();
+}
+
+SCENARIO(acquire_unowned_dead) = {
+    .function = {FUNCTION(troupe_lock_acquire)},
+    .state = "unowned, held by the dead, another releases it",
+    .setup = setup_unowned,
+    .peers = {peer_dies_holding},
+    .prepare = join_family,
+    .victim = victim_acquire,
+    .nudge = nudge_free,
+    .survivors = {look_and_free, NULL},
+    .check = check_unowned_dead,
+};
+
+/* Its release would be one too many if the survivor's came between. */
+static void
+peer_takes(void)
+{
+    join_family();
+    crash_ready();
+    CRASH_REQUIRE(troupe_lock_acquire(&shared->lock, PATIENCE) == 0,
+                  CRASH_CORRUPTION, "acquire without an owner");
+    atomic_store(crash_word(WORD_BEHIND), 1);
+}
+
+static void
+survivor_releases(void)
+{
+    int status = troupe_lock_release(&shared->lock);
+
+    CRASH_REQUIRE(status == 0 || status == -EPERM, CRASH_CORRUPTION,
+                  "release: %s", troupe_error_name(status));
+}
+
+static void
+check_unowned_released(void)
+{
+    check_victim(0);
+    if (atomic_load(crash_word(WORD_BEHIND)) == 0)
+        crash_fail(CRASH_HANG, "the sleeper never had it");
+    if (troupe_lock_locked(&shared->lock))
+        CRASH_REQUIRE(troupe_lock_release(&shared->lock) == 0, CRASH_CORRUPTION,
+                      "release of what is held");
+    check_nobody();
+}
+
+SCENARIO(release_unowned) = {
+    .function = {FUNCTION(troupe_lock_release)},
+    .state = "unowned, a peer sleeps",
+    .setup = setup_unowned,
+    .peers = {peer_takes},
+    .late = 1,
+    .woken = 1,
+    .prepare = prepare_held,
+    .victim = victim_release,
+    .survivors = {survivor_releases, NULL},
+    .check = check_unowned_released,
+};
+
+/* Nobody holds it in particular, so nobody may call it repaired. */
+static void
+check_not_repaired(void)
+{
+    check_victim(-EPERM);
+    if (!was_held())
+        crash_fail(CRASH_CORRUPTION, "what the dead held was taken from it");
+    check_nobody();
+}
+
+SCENARIO(consistent_unowned) = {
+    .function = {FUNCTION(troupe_lock_consistent)},
+    .state = "unowned, held",
+    .setup = setup_unowned,
+    .prepare = prepare_held,
+    .victim = victim_consistent,
+    .survivors = {look_and_free, NULL},
+    .check = check_not_repaired,
+};
+
+static void
+victim_obituary_of_nobody(void)
+{
+    troupe_obituary obituary;
+
+    victim_told(troupe_lock_obituary(&shared->lock, &obituary));
+}
+
+static void
+check_no_obituary(void)
+{
+    check_victim(-ENOENT);
+    if (!was_held())
+        crash_fail(CRASH_CORRUPTION, "what the dead held was taken from it");
+    check_nobody();
+}
+
+SCENARIO(obituary_unowned) = {
+    .function = {FUNCTION(troupe_lock_obituary)},
+    .state = "unowned, held",
+    .setup = setup_unowned,
+    .prepare = prepare_held,
+    .victim = victim_obituary_of_nobody,
+    .survivors = {look_and_free, NULL},
+    .check = check_no_obituary,
 };
 
 /* Says by which number it will be told of. */
