@@ -83,18 +83,36 @@ status_code(int status)
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* Looks for the end of a child; si_pid 0: there is nothing. */
+static int
+look(int pidfd, siginfo_t *ret_info, int flags)
+{
+    int status;
+
+    do {
+        memset(ret_info, 0, sizeof(*ret_info));
+        status = waitid(WAIT_PIDFD, (id_t)pidfd, ret_info,
+                        WEXITED | WNOHANG | flags);
+    } while (status != 0 && errno == EINTR);
+    return status != 0 ? -errno : 0;
+}
+
 int
 troupe__child_reap(int pidfd, int *ret_code)
 {
     siginfo_t info;
     int status;
 
-    do {
-        memset(&info, 0, sizeof(info));
-        status = waitid(WAIT_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG);
-    } while (status != 0 && errno == EINTR);
-    if (status != 0)
-        return -errno;
+    /* Who traces the child is told of its stops too, whatever is asked for;
+     * they are not to be taken away. */
+    status = look(pidfd, &info, WNOWAIT);
+    if (status == 0 && info.si_code != CLD_EXITED &&
+        info.si_code != CLD_KILLED && info.si_code != CLD_DUMPED)
+        return 0;
+    if (status == 0)
+        status = look(pidfd, &info, 0);
+    if (status < 0)
+        return status;
     if (info.si_pid == 0)
         return 0;
     *ret_code =

@@ -5,6 +5,7 @@
 #include "helper.h"
 
 #include <pthread.h>
+#include <sys/ptrace.h>
 
 TEST(host_that_reaps_everything_takes_no_exit_code)
 {
@@ -243,4 +244,33 @@ child_forks_by_itself(void *unused)
 TEST(raw_fork_is_a_process_of_its_own)
 {
     CHECK_EQ(process_finish(process_start(child_forks_by_itself, NULL)), 13);
+}
+
+/* The stops of a child that this process traces are its own to wait for. */
+TEST(host_that_traces_its_child)
+{
+    troupe_process *p = process_start(child_sleeps, NULL);
+    pid_t pid = troupe_process_pid(p);
+    troupe_process **list;
+    siginfo_t info;
+    size_t count;
+    int status;
+    int code;
+
+    if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) != 0)
+        SKIP("no child can be traced here");
+    CHECK_EQ(ptrace(PTRACE_INTERRUPT, pid, NULL, NULL), 0);
+    CHECK_EQ(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT), 0);
+    CHECK_EQ(info.si_code, CLD_TRAPPED);
+    CHECK(troupe_process_is_alive(p));
+    CHECK_RC(troupe_process_exitcode(p, &code), -EAGAIN);
+    CHECK_RC(troupe_process_join(p, TROUPE_NOW), -ETIMEDOUT);
+    CHECK_RC(troupe_process_active_children(&list, &count), 0);
+    CHECK_EQ(count, 1u);
+    troupe_process_list_free(list);
+    CHECK_EQ(waitpid(pid, &status, WNOHANG), pid);
+    CHECK(WIFSTOPPED(status));
+    CHECK_EQ(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+    CHECK_RC(troupe_process_terminate(p), 0);
+    CHECK_EQ(process_finish(p), -SIGTERM);
 }
