@@ -162,6 +162,32 @@ SCENARIO(pool_join_working) = {
     .check = check_status,
 };
 
+/* The creator dies while it settles a worker's death. */
+static void
+victim_join_dead(void)
+{
+    int status = end_in_order();
+
+    if (status == 0)
+        status = count_deaths(1, 0);
+    if (status == 0)
+        status = troupe_pool_free(pool);
+    victim_says(status);
+}
+
+SCENARIO(pool_join_dead) = {
+    .operation = "troupe_pool_join",
+    .state = "the worker has died idle, freed",
+    .covers = COVERS(FUNCTION(troupe_pool_close), FUNCTION(troupe_pool_join),
+                     FUNCTION(troupe_pool_free)),
+    .setup = setup_past,
+    .prepare = prepare_dead,
+    .victim = victim_join_dead,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
 /* ---- terminating ---- */
 
 static void
@@ -229,6 +255,17 @@ SCENARIO(pool_free) = {
     .state = "open, idle",
     .setup = setup_past,
     .prepare = prepare_pool,
+    .victim = victim_free,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_freed,
+};
+
+SCENARIO(pool_free_dead) = {
+    .function = {FUNCTION(troupe_pool_free)},
+    .state = "the worker has died idle",
+    .setup = setup_past,
+    .prepare = prepare_dead,
     .victim = victim_free,
     .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},

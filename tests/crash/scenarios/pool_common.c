@@ -208,6 +208,13 @@ prepare_pool(void)
 }
 
 void
+prepare_pair(void)
+{
+    join_family();
+    pool = make_pool(2);
+}
+
+void
 prepare_dead(void)
 {
     siginfo_t info;

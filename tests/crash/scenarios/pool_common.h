@@ -64,6 +64,7 @@ void setup_pair(void); /* with two workers */
 
 /* prepare() of a victim that is the creator. */
 void prepare_pool(void);
+void prepare_pair(void); /* with two workers */
 /* The only worker has died, and nobody has looked. */
 void prepare_dead(void);
 /* It is in a task of a stream that has more items. */

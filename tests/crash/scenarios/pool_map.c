@@ -28,6 +28,141 @@ SCENARIO(pool_map) = {
     .check = check_status,
 };
 
+/* ---- the creator dies while it settles a worker's death ---- */
+
+static void
+victim_map_dead(void)
+{
+    int status = map_squares(pool);
+
+    if (status == 0)
+        status = count_deaths(1, 0);
+    victim_says(status);
+}
+
+SCENARIO(map_dead) = {
+    .function = {FUNCTION(troupe_pool_map)},
+    .state = "the worker has died idle, and is replaced",
+    .setup = setup_past,
+    .prepare = prepare_dead,
+    .victim = victim_map_dead,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+enum { FEW = 6 };
+
+static int few_results[FEW], few_statuses[FEW];
+static troupe_map_report few_report = {.size = sizeof(few_report)};
+
+static int
+map_few(troupe_map_function *function, troupe_pool_progress *progress,
+        uint32_t retries, troupe_deadline deadline)
+{
+    int items[FEW], i;
+
+    for (i = 0; i < FEW; i++)
+        items[i] = few_results[i] = i + 1;
+    return troupe_pool_map(
+        pool, function, items, FEW, sizeof(int), few_results, sizeof(int),
+        TROUPE_OPTIONS(troupe_map_options, .statuses = few_statuses,
+                       .report = &few_report, .progress = progress,
+                       .retries = retries),
+        deadline);
+}
+
+static int
+square_dying(const void *item, void *result, void *context)
+{
+    if (atomic_exchange(crash_word(WORD_STEPPED), 1) == 0)
+        (void)raise(SIGKILL);
+    return square(item, result, context);
+}
+
+static void
+victim_map_dying(void)
+{
+    int status = map_few(square_dying, NULL, 1, TROUPE_FOREVER), i;
+
+    for (i = 0; status == 0 && i < FEW; i++)
+        if (few_results[i] != (i + 1) * (i + 1))
+            status = -EPROTO;
+    if (status == 0 &&
+        (few_report.values != FEW || few_report.retried != 1 ||
+         few_report.workers_lost != 1 || few_report.lost_pid != 0))
+        status = -EPROTO;
+    if (status == 0)
+        status = count_deaths(1, 1);
+    victim_says(status);
+}
+
+SCENARIO(map_dying) = {
+    .function = {FUNCTION(troupe_pool_map)},
+    .state = "the worker dies in a task, which is begun again",
+    .setup = setup_past,
+    .prepare = prepare_pool,
+    .victim = victim_map_dying,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+/* ---- the creator dies while it gives up ---- */
+
+static int
+square_sleeping(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)result;
+    (void)context;
+    if (atomic_fetch_add(crash_word(WORD_COMERS), 1) == 1)
+        crash_gate_open(GATE_IN_TASK);
+    for (;;)
+        pause();
+    return 0;
+}
+
+/* Told at the beginning: the deadline is looked at when both have a task. */
+static void
+await_in_task(uint64_t done, uint64_t total, void *arg)
+{
+    (void)done;
+    (void)total;
+    (void)arg;
+    crash_gate_wait(GATE_IN_TASK);
+}
+
+static void
+victim_give_up(void)
+{
+    int status = map_few(square_sleeping, await_in_task, 0, TROUPE_NOW), i;
+
+    status = status == -ETIMEDOUT ? 0 : -EPROTO;
+    for (i = 0; i < FEW; i++)
+        if (few_results[i] != 0 || few_statuses[i] != -ECANCELED)
+            status = -EPROTO;
+    if (few_report.cancelled != FEW || few_report.workers_lost != 0)
+        status = -EPROTO;
+    if (status == 0)
+        status = count_deaths(0, 0);
+    /* There are others in the places of those who were killed. */
+    if (status == 0)
+        status = map_squares(pool);
+    victim_says(status);
+}
+
+SCENARIO(map_given_up) = {
+    .function = {FUNCTION(troupe_pool_map)},
+    .state = "two workers sleep in their tasks, the deadline passes",
+    .setup = setup_past,
+    .prepare = prepare_pair,
+    .victim = victim_give_up,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
 /* ---- the victim is a worker, from its first task to its next sleep ---- */
 
 enum { TASKS = 12 };
@@ -37,21 +172,63 @@ static pthread_t mapper;
 static int map_status, map_results[TASKS], map_statuses[TASKS];
 static troupe_map_report map_report = {.size = sizeof(map_report)};
 
-static int
-square_stepped(const void *item, void *result, void *context)
+static troupe_map_function *map_function;
+
+/* As the how manyth worker does this one come to the map? Told once, from 0. */
+static int64_t
+comes(void)
 {
     static bool came;
+
+    if (came)
+        return -1;
+    came = true;
+    return atomic_fetch_add(crash_word(WORD_COMERS), 1);
+}
+
+static void
+step_from_here(void)
+{
+    atomic_store(crash_word(WORD_WORKER), getpid());
+    crash_step_begin();
+}
+
+static int
+square_counted(const void *item, void *result, void *context)
+{
     int value;
 
     memcpy(&value, item, sizeof(value));
-    /* The worker that takes the dead one's place is not stepped. */
-    if (!came && atomic_fetch_add(crash_word(WORD_COMERS), 1) == 0) {
-        atomic_store(crash_word(WORD_WORKER), getpid());
-        crash_step_begin();
-    }
-    came = true;
     atomic_fetch_add(crash_word(WORD_BEGUN + (unsigned)value), 1);
     return square(item, result, context);
+}
+
+/* The worker that takes the dead one's place is not stepped. */
+static int
+square_stepped(const void *item, void *result, void *context)
+{
+    if (comes() == 0)
+        step_from_here();
+    return square_counted(item, result, context);
+}
+
+/* The first to come stands in its first task, with a range behind it, from
+ * which the second steals. */
+static int
+square_stealing(const void *item, void *result, void *context)
+{
+    switch (comes()) {
+    case 0:
+        crash_gate_open(GATE_IN_TASK);
+        crash_gate_wait(GATE_LEAVE_TASK);
+        break;
+    case 1:
+        step_from_here();
+        break;
+    default:
+        break;
+    }
+    return square_counted(item, result, context);
 }
 
 /* Waits for the map while the stage drives the worker. */
@@ -63,24 +240,36 @@ map_main(void *arg)
     for (i = 0; i < TASKS; i++)
         items[i] = i;
     map_status = troupe_pool_map(
-        pool, square_stepped, items, TASKS, sizeof(int), map_results,
-        sizeof(int),
+        pool, map_function, items, TASKS, sizeof(int), map_results, sizeof(int),
         TROUPE_OPTIONS(troupe_map_options, .retries = map_retries,
                        .statuses = map_statuses, .report = &map_report),
         PATIENCE);
     return arg;
 }
 
-static int
-adopt_mapping(void)
+static void
+start_map(troupe_map_function *function)
+{
+    map_function = function;
+    CRASH_REQUIRE(pthread_create(&mapper, NULL, map_main, NULL) == 0,
+                  CRASH_CORRUPTION, "no thread");
+}
+
+static pid_t
+await_stepped(void)
 {
     pid_t pid;
 
-    CRASH_REQUIRE(pthread_create(&mapper, NULL, map_main, NULL) == 0,
-                  CRASH_CORRUPTION, "no thread");
     while ((pid = (pid_t)atomic_load(crash_word(WORD_WORKER))) == 0)
         sched_yield();
     return pid;
+}
+
+static int
+adopt_mapping(void)
+{
+    start_map(square_stepped);
+    return await_stepped();
 }
 
 static int
@@ -88,6 +277,24 @@ adopt_retried(void)
 {
     map_retries = 1;
     return adopt_mapping();
+}
+
+/* Which of the two comes first is not left to chance, and neither is what it
+ * claims. */
+static int
+adopt_stealing(void)
+{
+    pid_t second = await_worker(1);
+
+    map_retries = 1;
+    CRASH_REQUIRE(kill(second, SIGSTOP) == 0 &&
+                      waitpid(second, NULL, WUNTRACED) == second,
+                  CRASH_CORRUPTION, "a worker cannot be stopped");
+    start_map(square_stealing);
+    crash_gate_wait(GATE_IN_TASK);
+    CRASH_REQUIRE(kill(second, SIGCONT) == 0, CRASH_CORRUPTION,
+                  "a worker cannot be continued");
+    return await_stepped();
 }
 
 /*
@@ -168,6 +375,15 @@ SCENARIO(map_worker_retried) = {
     .state = "the worker dies, one retry",
     .setup = setup_pool,
     .adopt = adopt_retried,
+    .blocks = true,
+    .check = check_mapped,
+};
+
+SCENARIO(map_worker_stealing) = {
+    .operation = "troupe_pool_map",
+    .state = "a worker dies stealing from another, one retry",
+    .setup = setup_pair,
+    .adopt = adopt_stealing,
     .blocks = true,
     .check = check_mapped,
 };

@@ -3,6 +3,7 @@
 #include "pool_common.h"
 
 #include <errno.h>
+#include <signal.h>
 
 /* Values of another class than the items, so that none passes for the other:
  * one in a block, one in the slot. */
@@ -11,10 +12,10 @@ enum { VALUE = 600, SMALL = 4 };
 /* ---- the victim is the creator ---- */
 
 static bool
-is_part(const troupe_result *result, size_t size)
+is_part(const troupe_result *result, size_t size, uint32_t attempts)
 {
     return result->status == 0 && result->size == size &&
-           result->attempts == 1 && result->pid != 0 &&
+           result->attempts == attempts && result->pid != 0 &&
            has_pattern(result->data, size, pattern_of(result->index));
 }
 
@@ -34,15 +35,15 @@ take(void)
 }
 
 static void
-take_one(size_t value_size)
+take_one(size_t size)
 {
     struct feed feed = {.count = 1, .size = COUNTED_SIZE};
     troupe_result result;
     int status;
 
-    start_stream(task_part, &feed, value_size, 0, 0);
+    start_stream(task_part, &feed, size, 0, 0);
     status = troupe_imap_next(stream, &result, TROUPE_FOREVER);
-    if (status == 0 && !is_part(&result, value_size))
+    if (status == 0 && !is_part(&result, size, 1))
         status = -EPROTO;
     if (status == 0)
         status = take();
@@ -104,6 +105,180 @@ SCENARIO(stream_large) = {
     .nudge = crash_sleeps_end,
     .survivors = {survive, NULL},
     .check = check_taken_large,
+};
+
+/* More items than the window has slots, which are used again. */
+static void
+victim_window(void)
+{
+    struct feed feed = {.count = 5, .size = COUNTED_SIZE};
+    troupe_result result;
+    unsigned told = 0;
+    int status;
+
+    start_stream(task_part, &feed, VALUE, 0, 2);
+    while ((status = troupe_imap_next(stream, &result, TROUPE_FOREVER)) == 0 &&
+           is_part(&result, VALUE, 1))
+        told |= 1u << result.index;
+    status = status == TROUPE_END && told == 0x1f ? 0 : -EPROTO;
+    if (status == 0)
+        status = troupe_imap_free(stream);
+    victim_says(status);
+}
+
+SCENARIO(stream_window) = {
+    .operation = "troupe_imap_next",
+    .state = "the window is full, there are more items",
+    .covers = COVERS(FUNCTION(troupe_pool_imap_unordered),
+                     FUNCTION(troupe_imap_next), FUNCTION(troupe_imap_free)),
+    .setup = setup_past,
+    .prepare = prepare_pool,
+    .victim = victim_window,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+/* ---- the creator dies while it settles a worker's death ---- */
+
+static int
+task_dying(troupe_task *task, void *context)
+{
+    if (atomic_exchange(crash_word(WORD_STEPPED), 1) == 0)
+        (void)raise(SIGKILL);
+    return task_part(task, context);
+}
+
+static void
+victim_next_dying(void)
+{
+    struct feed feed = {.count = 1, .size = COUNTED_SIZE};
+    troupe_result result;
+    int status;
+
+    start_stream(task_dying, &feed, VALUE, 1, 0);
+    status = troupe_imap_next(stream, &result, TROUPE_FOREVER);
+    if (status == 0 && !is_part(&result, VALUE, 2))
+        status = -EPROTO;
+    if (status == 0)
+        status = count_deaths(1, 1);
+    if (status == 0)
+        status = troupe_imap_free(stream);
+    victim_says(status);
+}
+
+SCENARIO(stream_dying) = {
+    .operation = "troupe_imap_next",
+    .state = "the worker dies in the task, which is begun again",
+    .covers = COVERS(FUNCTION(troupe_imap_next), FUNCTION(troupe_imap_free)),
+    .setup = setup_past,
+    .prepare = prepare_pool,
+    .victim = victim_next_dying,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+/* ---- the creator dies while it gives up ---- */
+
+static void
+victim_free_busy(void)
+{
+    int status = troupe_imap_free(stream);
+
+    /* There is another in the place of the worker that was killed. */
+    if (status == 0)
+        status = map_squares(pool);
+    if (status == 0)
+        status = count_deaths(0, 0);
+    victim_says(status);
+}
+
+SCENARIO(stream_free_busy) = {
+    .function = {FUNCTION(troupe_imap_free)},
+    .state = "a worker sleeps in a task, others are ready",
+    .setup = setup_past,
+    .prepare = prepare_busy,
+    .victim = victim_free_busy,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+/* All are told as cancelled; one of them was begun. */
+static int
+next_cancelled(void)
+{
+    troupe_result result;
+    unsigned told = 0, begun = 0;
+    int status;
+
+    while ((status = troupe_imap_next(stream, &result, TROUPE_FOREVER)) == 0 &&
+           result.status == -ECANCELED) {
+        told |= 1u << result.index;
+        begun += result.attempts;
+    }
+    return status == TROUPE_END && told == 7 && begun == 1 ? 0 : -EPROTO;
+}
+
+static void
+victim_terminate_busy(void)
+{
+    int status = troupe_pool_terminate(pool);
+
+    if (status == 0)
+        status = next_cancelled();
+    if (status == 0)
+        status = troupe_imap_free(stream);
+    if (status == 0)
+        status = count_deaths(0, 0);
+    if (status == 0)
+        status = troupe_pool_free(pool);
+    victim_says(status);
+}
+
+SCENARIO(stream_terminated) = {
+    .operation = "troupe_imap_next",
+    .state = "the pool is terminated, a task runs, others are ready",
+    .covers = COVERS(FUNCTION(troupe_pool_terminate),
+                     FUNCTION(troupe_imap_next), FUNCTION(troupe_imap_free),
+                     FUNCTION(troupe_pool_free)),
+    .setup = setup_past,
+    .prepare = prepare_busy,
+    .victim = victim_terminate_busy,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
+/* The iterator outlives its pool, and is only to be freed. */
+static void
+victim_free_open(void)
+{
+    troupe_result result;
+    int status = troupe_pool_free(pool);
+
+    if (status == 0 &&
+        troupe_imap_next(stream, &result, TROUPE_FOREVER) != -EINVAL)
+        status = -EPROTO;
+    if (status == 0)
+        status = troupe_imap_free(stream);
+    if (status == 0)
+        status = no_child();
+    victim_says(status);
+}
+
+SCENARIO(stream_free_open) = {
+    .operation = "troupe_pool_free",
+    .state = "a stream is open, a worker sleeps in its task",
+    .covers = COVERS(FUNCTION(troupe_pool_free), FUNCTION(troupe_imap_next),
+                     FUNCTION(troupe_imap_free)),
+    .setup = setup_past,
+    .prepare = prepare_busy,
+    .victim = victim_free_open,
+    .nudge = crash_sleeps_end,
+    .survivors = {survive, NULL},
+    .check = check_status,
 };
 
 /* ---- the victim is a worker ---- */
