@@ -321,11 +321,10 @@ handed_check(const unsigned *words, unsigned victims, size_t size)
 
 /* ---- no memory left ---- */
 
-static void *taken;
-
-void
+void *
 exhaust_heap(void)
 {
+    void *taken = NULL;
     unsigned i;
 
     /* Runs of pages of any length, then what the slabs have. */
@@ -338,10 +337,11 @@ exhaust_heap(void)
             taken = block;
         }
     }
+    return taken;
 }
 
 void
-relieve_heap(void)
+relieve_heap(void *taken)
 {
     while (taken != NULL) {
         void *block = taken;

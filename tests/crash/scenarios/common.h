@@ -67,9 +67,10 @@ void counted_heap(void);
 void growing_heap(void);
 /* The heap may grow to this limit; called before one of the others. */
 void heap_limit(size_t limit);
-/* Takes all that is left, in every class; and gives it back. */
-void exhaust_heap(void);
-void relieve_heap(void);
+/* Takes all that is left, in every class, and returns a list of it, which
+ * anybody may give back. */
+void *exhaust_heap(void);
+void relieve_heap(void *taken);
 /* What the dead left is put right by whoever looks. */
 void settle_heap(void);
 /* Visits each 64-byte step of the heap, until it is told that it was there. */

@@ -209,11 +209,13 @@ SCENARIO(alloc_large) = {
     .check = check_large,
 };
 
+static void *all;
+
 static void
 setup_exhausted(void)
 {
     counted_heap();
-    exhaust_heap();
+    all = exhaust_heap();
 }
 
 /* Nothing was there to be had, and nothing has come of it. */
@@ -226,7 +228,7 @@ refused(void)
     settle_heap();
     if (troupe_alloc(COUNTED_SIZE) != NULL)
         crash_fail(CRASH_DUPLICATE, "another block where there was none");
-    relieve_heap();
+    relieve_heap(all);
 }
 
 static void
@@ -498,6 +500,16 @@ SCENARIO(calloc_cached) = {
     .check = check_calloc,
 };
 
+SCENARIO(calloc_exhausted) = {
+    .function = {FUNCTION(troupe_calloc)},
+    .state = "small, no memory is left",
+    .setup = setup_exhausted,
+    .prepare = join_family,
+    .victim = victim_calloc,
+    .survivors = {survive, NULL},
+    .check = check_exhausted,
+};
+
 static char text[COUNTED_SIZE];
 
 static void
@@ -672,6 +684,117 @@ SCENARIO(realloc_larger) = {
     .victim = victim_realloc_larger,
     .survivors = {NULL, NULL},
     .check = check_realloc_larger,
+};
+
+/* The block that cannot move stays as it was. */
+static void
+setup_block_exhausted(void)
+{
+    setup_block();
+    all = exhaust_heap();
+}
+
+static void
+setup_large_exhausted(void)
+{
+    setup_large();
+    all = exhaust_heap();
+}
+
+static void
+stayed(size_t size)
+{
+    refused();
+    CRASH_REQUIRE(troupe_usable_size(block) >= size &&
+                      has_pattern(block, size, 0x33),
+                  CRASH_CORRUPTION, "the block was changed");
+    CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                  "the block cannot be freed");
+    counted_check(0);
+}
+
+static void
+check_block_stayed(void)
+{
+    stayed(COUNTED_SIZE);
+}
+
+static void
+check_large_stayed(void)
+{
+    stayed(LARGE);
+}
+
+SCENARIO(realloc_exhausted) = {
+    .function = {FUNCTION(troupe_realloc)},
+    .state = "small to larger, no memory is left",
+    .setup = setup_block_exhausted,
+    .prepare = join_family,
+    .victim = victim_realloc,
+    .survivors = {survive, NULL},
+    .check = check_block_stayed,
+};
+
+SCENARIO(realloc_large_exhausted) = {
+    .function = {FUNCTION(troupe_realloc)},
+    .state = "large to larger, no memory is left",
+    .setup = setup_large_exhausted,
+    .prepare = join_family,
+    .victim = victim_realloc_larger,
+    .survivors = {survive, NULL},
+    .check = check_large_stayed,
+};
+
+/* Each moves a block of its own, of the same class. */
+static void *second_block;
+
+static void
+setup_two_blocks(void)
+{
+    setup_block();
+    second_block = patterned(COUNTED_SIZE, 0x44);
+}
+
+static void
+second_realloc(void)
+{
+    keep_in(WORD_SECOND, troupe_realloc(second_block, 3 * COUNTED_SIZE));
+}
+
+static void
+check_realloc_two(void)
+{
+    struct move moves[] = {
+        {block, 0x33, COUNTED_SIZE, 3 * COUNTED_SIZE},
+        {second_block, 0x44, COUNTED_SIZE, 3 * COUNTED_SIZE}};
+    bool seen[2];
+    unsigned char *to;
+
+    settle_heap();
+    seen[0] = moved_or_not(&moves[0], WORD_BLOCK, crash_completed());
+    seen[1] = moved_or_not(&moves[1], WORD_SECOND, crash_second_completed());
+    /* Handed out to one that could not name it any more. */
+    while ((!seen[0] || !seen[1]) &&
+           (to = victims_block(3 * COUNTED_SIZE)) != NULL) {
+        unsigned which = *to == moves[0].pattern ? 0 : 1;
+
+        if (seen[which])
+            crash_give_up(CRASH_DUPLICATE, "a block has moved to two places");
+        free_moved(&moves[which], to);
+        seen[which] = true;
+    }
+    counted_check(0);
+}
+
+SCENARIO(realloc_two) = {
+    .function = {FUNCTION(troupe_realloc)},
+    .state = "small to larger, a second victim moves one too",
+    .setup = setup_two_blocks,
+    .prepare = join_family,
+    .victim = victim_realloc,
+    .second_prepare = join_family,
+    .second = second_realloc,
+    .check = check_realloc_two,
 };
 
 static void

@@ -15,7 +15,14 @@ static void *block;
 static void *blocks[MANY];
 
 /* What a victim's call was answered, 1 more than the status: 0 is none yet. */
-enum { WORD_BLOCK, WORD_ANSWER, WORD_SECOND_ANSWER, WORD_GIVEN };
+enum {
+    WORD_BLOCK,
+    WORD_ANSWER,
+    WORD_SECOND_BLOCK,
+    WORD_SECOND_ANSWER,
+    WORD_TAKEN,
+    WORD_GIVEN
+};
 
 static void
 answer(unsigned word, int status)
@@ -164,6 +171,100 @@ SCENARIO(scope_new_two) = {
     .check = check_new,
 };
 
+/* ---- no memory left ---- */
+
+static void
+check_refused(void)
+{
+    int64_t got = atomic_load(crash_word(WORD_ANSWER));
+
+    if ((crash_completed() || got != 0) && got != 1 - ENOMEM)
+        crash_fail(CRASH_CORRUPTION, "the victim got %d without memory",
+                   (int)got - 1);
+    settle_heap();
+    relieve_heap((void *)(uintptr_t)atomic_load(crash_word(WORD_TAKEN)));
+}
+
+static void
+exhaust(void)
+{
+    atomic_store(crash_word(WORD_TAKEN), (int64_t)(uintptr_t)exhaust_heap());
+}
+
+static void
+setup_exhausted(void)
+{
+    setup();
+    exhaust();
+}
+
+static void
+check_none_new(void)
+{
+    check_refused();
+    use_scope();
+    counted_check(0);
+}
+
+SCENARIO(scope_new_exhausted) = {
+    .function = {FUNCTION(troupe_scope_new)},
+    .state = "no memory is left",
+    .setup = setup_exhausted,
+    .prepare = join_family,
+    .victim = victim_new,
+    .survivors = {survive, settle_heap},
+    .check = check_none_new,
+};
+
+/* There is memory for the scope, but the directory is full. */
+enum { DIRECTORY = 511, SCOPE_SIZE = 320 };
+
+static troupe_scope *many[DIRECTORY];
+static void *spare;
+
+static void
+setup_full_directory(void)
+{
+    unsigned i;
+
+    setup();
+    for (i = 0; i < DIRECTORY; i++)
+        CRASH_REQUIRE(troupe_scope_new(&many[i]) == 0, CRASH_CORRUPTION, "new");
+    spare = troupe_alloc(SCOPE_SIZE);
+    exhaust();
+}
+
+/* Into the victim's cache. */
+static void
+prepare_spare(void)
+{
+    CRASH_REQUIRE(troupe_free(spare) == 0, CRASH_CORRUPTION, "free");
+}
+
+static void
+check_full_directory(void)
+{
+    unsigned i;
+
+    check_refused();
+    for (i = 0; i < DIRECTORY; i++)
+        CRASH_REQUIRE(troupe_scope_free(many[i]) == 0, CRASH_CORRUPTION,
+                      "free");
+    use_scope();
+    counted_check(0);
+}
+
+SCENARIO(scope_new_unlisted) = {
+    .function = {FUNCTION(troupe_scope_new)},
+    .state = "no memory is left to name it in",
+    .lengthy = true,
+    .setup = setup_full_directory,
+    .prepare = prepare_spare,
+    .victim = victim_new,
+    .survivors = {survive, settle_heap},
+    .check = check_full_directory,
+};
+
 static void
 victim_alloc(void)
 {
@@ -201,6 +302,83 @@ SCENARIO(scope_alloc_more) = {
     .check = check_new,
 };
 
+static void
+prepare_scope_exhausted(void)
+{
+    prepare_block();
+    exhaust();
+}
+
+SCENARIO(scope_alloc_exhausted) = {
+    .function = {FUNCTION(troupe_scope_alloc)},
+    .state = "room in the first list, no memory is left",
+    .setup = setup,
+    .prepare = prepare_scope_exhausted,
+    .victim = victim_alloc,
+    .survivors = {survive, settle_heap},
+    .check = check_none_new,
+};
+
+static void
+prepare_full_exhausted(void)
+{
+    prepare_full();
+    exhaust();
+}
+
+SCENARIO(scope_alloc_more_exhausted) = {
+    .function = {FUNCTION(troupe_scope_alloc)},
+    .state = "the first list is full, no memory is left",
+    .setup = setup,
+    .prepare = prepare_full_exhausted,
+    .victim = victim_alloc,
+    .survivors = {survive, settle_heap},
+    .check = check_none_new,
+};
+
+/* Memory for one more list, and none for what it is to name. */
+enum { LIST_SIZE = 4008 };
+
+static void
+prepare_list_only(void)
+{
+    prepare_full();
+    spare = troupe_alloc(LIST_SIZE);
+    exhaust();
+    prepare_spare();
+}
+
+SCENARIO(scope_alloc_list_only) = {
+    .function = {FUNCTION(troupe_scope_alloc)},
+    .state = "the first list is full, memory for another one only",
+    .setup = setup,
+    .prepare = prepare_list_only,
+    .victim = victim_alloc,
+    .survivors = {survive, settle_heap},
+    .check = check_none_new,
+};
+
+/* ---- two die, each with a scope of its own ---- */
+
+static void
+second_alloc(void)
+{
+    answer(WORD_SECOND_ANSWER,
+           troupe_scope_alloc(scope, COUNTED_SIZE) == NULL ? -errno : 0);
+}
+
+SCENARIO(scope_alloc_two) = {
+    .function = {FUNCTION(troupe_scope_alloc)},
+    .state = "room in the first list, a second victim allocates",
+    .setup = setup,
+    .prepare = prepare_scope,
+    .victim = victim_alloc,
+    .second_prepare = prepare_scope,
+    .second = second_alloc,
+    .survivors = {use_scope, NULL},
+    .check = check_new,
+};
+
 /* The copy is the scope's as well, so who dies with it looks at it itself. */
 static void
 victim_realloc(void)
@@ -222,6 +400,30 @@ SCENARIO(scope_realloc) = {
     .victim = victim_realloc,
     .survivors = {use_scope, survive},
     .check = check_new,
+};
+
+/* What cannot move stays in the scope, as it was. */
+static void
+victim_realloc_refused(void)
+{
+    unsigned char expected[COUNTED_SIZE];
+    void *copy = troupe_realloc(block, 3 * COUNTED_SIZE);
+    int status = copy == NULL ? -errno : 0;
+
+    memset(expected, PATTERN, sizeof(expected));
+    if (memcmp(block, expected, sizeof(expected)) != 0)
+        status = -EBADMSG;
+    answer(WORD_ANSWER, status);
+}
+
+SCENARIO(scope_realloc_exhausted) = {
+    .function = {FUNCTION(troupe_realloc)},
+    .state = "a block of a scope, no memory is left",
+    .setup = setup,
+    .prepare = prepare_scope_exhausted,
+    .victim = victim_realloc_refused,
+    .survivors = {survive, settle_heap},
+    .check = check_none_new,
 };
 
 static void
@@ -260,6 +462,46 @@ SCENARIO(scope_give) = {
     .prepare = prepare_block,
     .victim = victim_give,
     .check = check_give,
+};
+
+static void
+second_prepare_block(void)
+{
+    prepare_scope();
+    block = alloc_in(scope);
+    atomic_store(crash_word(WORD_SECOND_BLOCK), (int64_t)(uintptr_t)block);
+}
+
+static void
+second_give(void)
+{
+    answer(WORD_SECOND_ANSWER, troupe_scope_give(scope, block));
+}
+
+/* The second one's may lie where the first one's had, which died with it. */
+static void
+check_give_two(void)
+{
+    settle_heap();
+    check_given_block(WORD_SECOND_BLOCK, crash_second_completed());
+    if (atomic_load(crash_word(WORD_BLOCK)) !=
+        atomic_load(crash_word(WORD_SECOND_BLOCK)))
+        check_given_block(WORD_BLOCK, crash_completed());
+    else if (crash_completed())
+        crash_fail(CRASH_DUPLICATE, "a block given to the family was handed "
+                                    "out");
+    check_new();
+}
+
+SCENARIO(scope_give_two) = {
+    .function = {FUNCTION(troupe_scope_give)},
+    .state = "one block, a second victim gives one too",
+    .setup = setup,
+    .prepare = prepare_block,
+    .victim = victim_give,
+    .second_prepare = second_prepare_block,
+    .second = second_give,
+    .check = check_give_two,
 };
 
 static void
