@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum {
-    MAX_SCENARIOS = 256,
+    MAX_SCENARIOS = 512,
     MAX_COUNTED = 16384,
     MAX_CLASSES = 64,
     KEPT = 6,
