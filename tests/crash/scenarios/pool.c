@@ -272,6 +272,66 @@ SCENARIO(pool_free_dead) = {
     .check = check_freed,
 };
 
+/* ---- the victim clears up ---- */
+
+/* One task has ended, the next one is under way, the third is ready. */
+static int
+task_one_ends(troupe_task *task, void *context)
+{
+    return troupe_task_index(task) == 0 ? task_part(task, context)
+                                        : task_sleeping(task, context);
+}
+
+static void
+peer_dies_with_pool(void)
+{
+    prepare_in(task_one_ends);
+    atomic_store(crash_word(WORD_CREATOR), getpid());
+    atomic_store(crash_word(WORD_WORKER), await_worker(0));
+    crash_ready();
+}
+
+static void
+victim_settles(void)
+{
+    troupe_heap_info info = {.size = sizeof(info)};
+
+    victim_says(troupe_heap_info_get(&info));
+}
+
+SCENARIO(pool_recovered) = {
+    .operation = "troupe_pool_free",
+    .state = "none; creator and worker are dead, and so is who clears up",
+    .setup = setup_past,
+    .peers = {peer_dies_with_pool},
+    .prepare = await_family_dead,
+    .victim = victim_settles,
+    .survivors = {survive, survive},
+    .check = check_status,
+};
+
+static void
+prepare_joined(void)
+{
+    prepare_known();
+    CRASH_REQUIRE(troupe_pool_close(pool) == 0 &&
+                      troupe_pool_join(pool, TROUPE_FOREVER) == 0,
+                  CRASH_CORRUPTION, "a pool that cannot be joined");
+}
+
+SCENARIO(pool_free_two) = {
+    .function = {FUNCTION(troupe_pool_free)},
+    .state = "joined, a second victim clears up too",
+    .setup = setup_past,
+    .prepare = prepare_joined,
+    .victim = victim_free,
+    .nudge = crash_sleeps_end,
+    .second_prepare = await_family_dead,
+    .second = second_settles,
+    .survivors = {survive, NULL},
+    .check = check_status,
+};
+
 /* ---- functions without kill points ---- */
 
 static void
