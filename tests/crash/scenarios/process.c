@@ -28,6 +28,7 @@ enum {
     WORD_RAN,
     WORD_TOLD,
     WORD_PID,
+    WORD_CODE,
     GATE_CHILD = 6,
     GATE_PARENT,
     NO_GATE
@@ -458,8 +459,18 @@ target_begins(void *arg)
     return CODE;
 }
 
-/* Whatever the child was at, its parent learns of its end; one that ends by
- * itself returns 0. */
+/* One that ends by itself returns 0. */
+static void
+check_code(void)
+{
+    int code = (int)atomic_load(crash_word(WORD_CODE));
+
+    if (code != -SIGKILL && !(crash_completed() && code == 0))
+        crash_fail(CRASH_CORRUPTION, "the child's code: %d", code);
+    check();
+}
+
+/* Whatever the child was at, its parent learns of its end. */
 static void
 start_and_await(unsigned gate)
 {
@@ -476,9 +487,9 @@ start_and_await(unsigned gate)
     CRASH_REQUIRE(status == 0, CRASH_HANG, "join: %s",
                   troupe_error_name(status));
     status = troupe_process_exitcode(child, &code);
-    CRASH_REQUIRE(
-        status == 0 && (code == -SIGKILL || (crash_completed() && code == 0)),
-        CRASH_CORRUPTION, "exitcode: %s, %d", troupe_error_name(status), code);
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "exitcode: %s",
+                  troupe_error_name(status));
+    atomic_store(crash_word(WORD_CODE), code);
     CRASH_REQUIRE(troupe_process_close(child) == 0, CRASH_CORRUPTION, "close");
 }
 
@@ -536,7 +547,7 @@ SCENARIO(child_begins_open) = {
     .peers = {peer_starts},
     .adopt = crash_adopt_far,
     .survivors = {survive, NULL},
-    .check = check,
+    .check = check_code,
 };
 
 SCENARIO(child_begins_closed) = {
@@ -547,7 +558,7 @@ SCENARIO(child_begins_closed) = {
     .adopt = crash_adopt_far,
     .nudge = nudge_parent,
     .survivors = {let_parent_go, survive},
-    .check = check,
+    .check = check_code,
 };
 
 SCENARIO(daemon_begins_closed) = {
@@ -558,7 +569,7 @@ SCENARIO(daemon_begins_closed) = {
     .adopt = crash_adopt_far,
     .nudge = nudge_parent,
     .survivors = {let_parent_go, survive},
-    .check = check,
+    .check = check_code,
 };
 
 /* Nobody else produces, or looks: its death alone is the end of the stream. */
@@ -569,7 +580,7 @@ SCENARIO(producer_begins_open) = {
     .peers = {peer_sees_end, peer_starts_producer},
     .adopt = crash_adopt_far,
     .survivors = {survive, NULL},
-    .check = check,
+    .check = check_code,
 };
 
 SCENARIO(producer_begins_closed) = {
@@ -580,7 +591,7 @@ SCENARIO(producer_begins_closed) = {
     .adopt = crash_adopt_far,
     .nudge = nudge_parent,
     .survivors = {let_parent_go, survive},
-    .check = check,
+    .check = check_code,
 };
 
 /* ---- start, both sides ---- */
@@ -679,7 +690,7 @@ SCENARIO(child_ends) = {
     .adopt = crash_adopt_far,
     .exits = true,
     .survivors = {survive, NULL},
-    .check = check,
+    .check = check_code,
 };
 
 /* ---- what reaps a child ---- */
