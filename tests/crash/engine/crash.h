@@ -232,6 +232,9 @@ struct crash_exempt {
     const char *reason;
 };
 
+/* For setup(): who makes the calls runs this before it is stepped. */
+void crash_exempt_prepare(void (*prepare)(void));
+
 void crash_run(const struct crash_options *options,
                const struct crash_scenario *const *scenarios, size_t count,
                struct crash_totals *totals);

@@ -529,10 +529,19 @@ stage_run(const struct plan *plan)
 }
 
 static const struct crash_exempt *exempt_running;
+static void (*exempt_prepare)(void);
+
+void
+crash_exempt_prepare(void (*prepare)(void))
+{
+    exempt_prepare = prepare;
+}
 
 static void
 exempt_main(void)
 {
+    if (exempt_prepare != NULL)
+        exempt_prepare();
     ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     ARCH_TRAP();
     exempt_running->call();

@@ -50,6 +50,7 @@ static int
 target_sleeps(void *arg)
 {
     (void)arg;
+    atomic_fetch_add(crash_word(WORD_RAN), 1);
     for (;;)
         pause();
     return 0;
@@ -1435,13 +1436,26 @@ setup_exempt(void)
 }
 
 static void
+prepare_section(void)
+{
+    CRASH_REQUIRE(troupe_stoppable_begin() == 0, CRASH_CORRUPTION, "begin");
+}
+
+static void
+setup_section(void)
+{
+    setup_exempt();
+    crash_exempt_prepare(prepare_section);
+}
+
+static void
 call_stoppable_end(void)
 {
     troupe_stoppable_end();
 }
 
 EXEMPT(exempt_stoppable_end) = {
-    "troupe_stoppable_end", (void (*)(void))troupe_stoppable_end, setup_exempt,
+    "troupe_stoppable_end", (void (*)(void))troupe_stoppable_end, setup_section,
     call_stoppable_end,     "memory of the calling thread",
 };
 
@@ -1515,16 +1529,39 @@ LOG_FUNCTION(troupe_log_set_handler);
 LOG_FUNCTION(troupe_log_set_level);
 LOG_FUNCTION(troupe_log_to_stderr);
 
+/* Of a child that runs, of one that has ended, and of one yet to be. */
+static troupe_process *ended;
+static troupe_process **listed;
+
 static void
-call_handle(void)
+prepare_handles(void)
 {
-    troupe_process **children = NULL;
-    troupe_process *p = NULL;
+    join_family();
+    start(target_returns, false);
+    CRASH_REQUIRE(troupe_process_join(child, PATIENCE) == 0, CRASH_CORRUPTION,
+                  "join");
+    ended = child;
+    start(target_sleeps, true);
+    /* On its way it changes what is shared. */
+    while (atomic_load(crash_word(WORD_RAN)) != 2)
+        sched_yield();
+    CRASH_REQUIRE(troupe_process_active_children(&listed, NULL) == 0 &&
+                      listed[0] != NULL,
+                  CRASH_CORRUPTION, "no children");
+}
+
+static void
+setup_handles(void)
+{
+    setup_exempt();
+    crash_exempt_prepare(prepare_handles);
+}
+
+static void
+call_with(troupe_process *p)
+{
     int fd;
 
-    if (troupe_process_new(&p, TROUPE_OPTIONS(troupe_process_options,
-                                              .target = target_returns)) != 0)
-        return;
     (void)troupe_process_set_daemon(p, true);
     (void)troupe_process_daemon(p);
     (void)troupe_process_set_user(p, p);
@@ -1532,17 +1569,31 @@ call_handle(void)
     (void)troupe_process_name(p);
     (void)troupe_process_pid(p);
     (void)troupe_process_sentinel(p, &fd);
+}
+
+static void
+call_handles(void)
+{
+    troupe_process *p = NULL;
+
+    if (troupe_process_new(&p, TROUPE_OPTIONS(troupe_process_options,
+                                              .target = target_returns)) != 0)
+        return;
+    call_with(p);
+    call_with(child);
+    call_with(ended);
     (void)troupe_process_current();
     (void)troupe_process_parent();
     (void)troupe_stop_requested();
+    troupe_process_list_free(listed);
     troupe_process_free(p);
-    if (troupe_process_active_children(&children, NULL) == 0)
-        troupe_process_list_free(children);
+    troupe_process_free(ended);
+    troupe_process_free(child);
 }
 
-#define HANDLE_FUNCTION(symbol, why)                                         \
- EXEMPT(exempt_##symbol) = {#symbol, (void (*)(void))(symbol), setup_exempt, \
-                            call_handle, why}
+#define HANDLE_FUNCTION(symbol, why)                                          \
+ EXEMPT(exempt_##symbol) = {#symbol, (void (*)(void))(symbol), setup_handles, \
+                            call_handles, why}
 
 HANDLE_FUNCTION(troupe_process_new, "the handle is private memory");
 HANDLE_FUNCTION(troupe_process_set_daemon, "the handle is private memory");
