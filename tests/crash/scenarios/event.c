@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The event: set or not set, and nobody misses a set that returned. */
 #include "common.h"
+#include "crowd.h"
 
 #include <troupe/event.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 
 struct shared {
@@ -233,6 +235,108 @@ SCENARIO(fileno_first) = {
     .check = check_set,
 };
 
+/* It begins readable, whatever the event is. */
+static void
+victim_fileno_readable(void)
+{
+    struct pollfd wait = {.events = POLLIN};
+    int status = troupe_event_fileno(&shared->event, &wait.fd);
+
+    if (status == 0 && poll(&wait, 1, 0) != 1)
+        status = -EPROTO;
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+/* Who polls next finds the table that the dead one made, or makes it. */
+SCENARIO(fileno_nobody) = {
+    .function = {FUNCTION(troupe_event_fileno)},
+    .state = "not set, nobody polls yet",
+    .setup = setup,
+    .prepare = join_family,
+    .victim = victim_fileno_readable,
+    .survivors = {peer_polls, set_it},
+    .check = check_set,
+};
+
+SCENARIO(fileno_set) = {
+    .function = {FUNCTION(troupe_event_fileno)},
+    .state = "set, nobody polls yet",
+    .setup = setup_set,
+    .prepare = join_family,
+    .victim = victim_fileno_readable,
+    .survivors = {peer_polls, NULL},
+    .check = check_set,
+};
+
+/* As many as a table has cells. */
+enum { POLLERS = 36 };
+
+static void
+polls(void)
+{
+    int fd;
+
+    CRASH_REQUIRE(troupe_event_fileno(&shared->event, &fd) == 0,
+                  CRASH_CORRUPTION, "fileno");
+}
+
+static void
+setup_crowd(void)
+{
+    setup();
+    crowd_begin(POLLERS, polls);
+}
+
+/* The descriptor that it has already spares it to watch the crowd now. */
+static void
+prepare_polls_another(void)
+{
+    static troupe_event own;
+    int fd;
+
+    CRASH_REQUIRE(troupe_event_fileno(&own, &fd) == 0, CRASH_CORRUPTION,
+                  "fileno");
+}
+
+static void
+check_crowd(void)
+{
+    crowd_end();
+    check_set();
+}
+
+SCENARIO(fileno_crowd) = {
+    .function = {FUNCTION(troupe_event_fileno)},
+    .state = "not set, the table of the pollers is full",
+    .setup = setup_crowd,
+    .prepare = prepare_polls_another,
+    .victim = victim_fileno_readable,
+    .survivors = {peer_polls, set_it},
+    .check = check_crowd,
+};
+
+static void
+second_fileno(void)
+{
+    int fd, status = troupe_event_fileno(&shared->event, &fd);
+
+    if (status != 0)
+        crash_fail(CRASH_CORRUPTION, "the second victim's fileno: %s",
+                   troupe_error_name(status));
+}
+
+SCENARIO(fileno_two) = {
+    .function = {FUNCTION(troupe_event_fileno)},
+    .state = "nobody polls yet, a second victim does",
+    .setup = setup,
+    .prepare = prepare_polls_another,
+    .victim = victim_fileno,
+    .second_prepare = prepare_polls_another,
+    .second = second_fileno,
+    .survivors = {peer_polls, set_it},
+    .check = check_set,
+};
+
 /* ---- clear ---- */
 
 static void
@@ -270,6 +374,65 @@ SCENARIO(clear_sleeper) = {
     .prepare = join_family,
     .victim = victim_clear,
     .survivors = {set_it, NULL},
+    .check = check_set,
+};
+
+SCENARIO(clear_poller) = {
+    .function = {FUNCTION(troupe_event_clear)},
+    .state = "not set, an epoll_wait sleeper",
+    .setup = setup,
+    .peers = {peer_polls},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_clear,
+    .survivors = {set_it, NULL},
+    .check = check_set,
+};
+
+enum { GATE_CLEARED, GATE_ENDED };
+
+/* Has been rung when the victim clears what it was rung for. */
+static void
+peer_polls_late(void)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int epoll = epoll_create1(EPOLL_CLOEXEC), fd = -1;
+
+    CRASH_REQUIRE(troupe_event_fileno(&shared->event, &fd) == 0 &&
+                      epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0,
+                  CRASH_CORRUPTION, "fileno: %d", errno);
+    /* What is readable from the beginning is forgotten. */
+    (void)!troupe_event_wait(&shared->event, TROUPE_NOW);
+    crash_ready();
+    crash_gate_wait(GATE_CLEARED);
+    while (troupe_event_wait(&shared->event, TROUPE_NOW) != 0)
+        (void)epoll_wait(epoll, &event, 1, -1);
+    atomic_fetch_add(crash_word(WORD_SEEN), 1);
+}
+
+static void
+survivor_sets_cleared(void)
+{
+    crash_gate_open(GATE_CLEARED);
+    set_it();
+}
+
+static void
+prepare_set(void)
+{
+    join_family();
+    set_it();
+}
+
+SCENARIO(clear_rung) = {
+    .function = {FUNCTION(troupe_event_clear)},
+    .state = "set, a poller has been rung",
+    .setup = setup,
+    .peers = {peer_polls_late},
+    .untimed = 1,
+    .prepare = prepare_set,
+    .victim = victim_clear,
+    .survivors = {survivor_sets_cleared, NULL},
     .check = check_set,
 };
 
@@ -370,6 +533,28 @@ SCENARIO(wait_beside) = {
     .check = check_set,
 };
 
+/* Its time passes, and whoever sleeps beside it is woken all the same. */
+static void
+victim_wait_in_time(void)
+{
+    int status = troupe_event_wait(&shared->event, troupe_after(0.2));
+
+    atomic_store(crash_word(WORD_STATUS), status == -ETIMEDOUT ? 0 : -EPROTO);
+}
+
+SCENARIO(wait_in_time) = {
+    .function = {FUNCTION(troupe_event_wait)},
+    .state = "not set, its time passes beside a sleeper",
+    .setup = setup,
+    .peers = {peer_sleeps},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_wait_in_time,
+    .nudge = crash_sleeps_end,
+    .survivors = {set_it, NULL},
+    .check = check_set,
+};
+
 SCENARIO(wait_two) = {
     .function = {FUNCTION(troupe_event_wait)},
     .state = "not set, sleeps, is set, a second victim sets",
@@ -426,6 +611,37 @@ SCENARIO(fini_old) = {
     .prepare = join_family,
     .victim = victim_fini,
     .survivors = {renew, NULL},
+    .check = check_set,
+};
+
+/* Its descriptor goes when it asks for another. */
+static void
+peer_has_polled(void)
+{
+    polls();
+    crash_ready();
+    crash_gate_wait(GATE_ENDED);
+    prepare_polls_another();
+}
+
+/* To end it once more does no harm. */
+static void
+renew_polled(void)
+{
+    if (!crash_completed())
+        troupe_event_fini(&shared->event);
+    renew();
+    crash_gate_open(GATE_ENDED);
+}
+
+SCENARIO(fini_polled) = {
+    .function = {FUNCTION(troupe_event_fini)},
+    .state = "the victim and another have polled",
+    .setup = setup_set,
+    .peers = {peer_has_polled},
+    .prepare = polls,
+    .victim = victim_fini,
+    .survivors = {renew_polled, NULL},
     .check = check_set,
 };
 
