@@ -149,6 +149,9 @@ void crash_kill_peer(unsigned peer);
 
 /* In the stage: waits until a peer sleeps. It must be past its last sleep. */
 void crash_await_asleep(unsigned peer);
+/* Whether it does, or is gone: where to wait for it would keep it from going
+ * on, as in the run without a death. */
+bool crash_asleep(unsigned peer);
 
 /* Scratch shared by all processes of one run, zero at its start. */
 _Atomic int64_t *crash_word(unsigned index);

@@ -178,12 +178,18 @@ crash_kill_peer(unsigned peer)
     }
 }
 
-void
-crash_await_asleep(unsigned peer)
+bool
+crash_asleep(unsigned peer)
 {
     pid_t pid = atomic_load(&control->actor[peer]);
 
-    while (pid != 0 && !process_asleep(pid))
+    return pid == 0 || process_asleep(pid);
+}
+
+void
+crash_await_asleep(unsigned peer)
+{
+    while (!crash_asleep(peer))
         sched_yield();
 }
 

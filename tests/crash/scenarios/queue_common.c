@@ -337,6 +337,15 @@ settle(void)
                   "no figures about the heap");
 }
 
+/* Room for two producers, if they have not found it. */
+void
+survivor_gets_two(void)
+{
+    settle();
+    (void)get(TROUPE_NOW);
+    (void)get(TROUPE_NOW);
+}
+
 /* Only where the victim made no room: a sleeper that was owed a wake-up must
  * find the room by itself. */
 void
@@ -349,6 +358,22 @@ survivor_get_if_full(void)
                   "no figures about the queue");
     if (info.items == 2)
         (void)get(TROUPE_NOW);
+}
+
+void
+survivor_shuts_down(void)
+{
+    CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
+                  "shutdown");
+}
+
+bool
+nudge_shutdown(unsigned n)
+{
+    if (n > 0)
+        return false;
+    survivor_shuts_down();
+    return true;
 }
 
 /* One for each. */
@@ -486,6 +511,119 @@ peer_put_polls_refused(void)
     put_polls(-ESHUTDOWN);
 }
 
+void
+peer_get_until_end(void)
+{
+    int status;
+
+    join_family();
+    crash_ready();
+    while ((status = get(PATIENCE)) >= 0) {
+    }
+    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION, "the end: %s",
+                  troupe_error_name(status));
+}
+
+/* A producer that sleeps before a full queue is refused then. */
+void
+peer_put_refused(void)
+{
+    int status;
+
+    join_family();
+    crash_ready();
+    status = put(FIRST + 5, PATIENCE);
+    CRASH_REQUIRE(status == -ESHUTDOWN, CRASH_CORRUPTION,
+                  "a put into what was shut down: %s",
+                  troupe_error_name(status));
+}
+
+void
+peer_put_until_end(void)
+{
+    int status;
+
+    join_family();
+    crash_ready();
+    status = put(FIRST + 5, PATIENCE);
+    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION, "the end: %s",
+                  troupe_error_name(status));
+}
+
+/* ---- a party that does nothing, and ends ---- */
+
+enum { GATE_PARTY = CRASH_GATES - 5 };
+
+static void
+does_nothing(int status)
+{
+    CRASH_REQUIRE(status == 0, CRASH_CORRUPTION, "attach: %s",
+                  troupe_error_name(status));
+    crash_ready();
+    crash_gate_wait(GATE_PARTY);
+}
+
+void
+peer_consumes_nothing(void)
+{
+    does_nothing(troupe_queue_attach_consumer(queue));
+}
+
+void
+peer_produces_nothing(void)
+{
+    does_nothing(troupe_queue_attach_producer(queue));
+}
+
+bool
+nudge_party_dies(unsigned n)
+{
+    if (n > 0)
+        return false;
+    crash_kill_peer(0);
+    return true;
+}
+
+/* Had nobody killed it before. */
+void
+survivor_ends_party(void)
+{
+    crash_gate_open(GATE_PARTY);
+}
+
+/* ---- a full heap ---- */
+
+enum { WORD_FILLED = CRASH_WORDS - 2 };
+
+void
+fill_heap(size_t smallest)
+{
+    /* Of a large item, of a pollers' table, of a parties' table. */
+    static const size_t sizes[] = {LARGE + 80, 1000, 192};
+    _Atomic int64_t *first = crash_word(WORD_FILLED);
+    int64_t *block;
+    unsigned i;
+
+    for (i = 0; i < 3 && sizes[i] >= smallest; i++)
+        while ((block = troupe_alloc(sizes[i])) != NULL) {
+            *block = atomic_load(first);
+            atomic_store(first, (int64_t)(uintptr_t)block);
+        }
+}
+
+void
+empty_heap(void)
+{
+    _Atomic int64_t *first = crash_word(WORD_FILLED);
+    int64_t *block;
+
+    while ((block = (int64_t *)(uintptr_t)atomic_load(first)) != NULL) {
+        atomic_store(first, *block);
+        CRASH_REQUIRE(troupe_free(block) == 0, CRASH_CORRUPTION,
+                      "a block cannot be freed");
+    }
+}
+
 /* ---- checks ---- */
 
 /* Of what the victim puts, nothing is there without what it put before: but
@@ -555,6 +693,13 @@ void
 check_put(void)
 {
     check(0);
+}
+
+void
+check_put_filled(void)
+{
+    empty_heap();
+    check_put();
 }
 
 void

@@ -76,6 +76,11 @@ void survivor_put_two(void);
 void survivor_try(void);
 void settle(void);
 void survivor_get_if_full(void);
+void survivor_gets_two(void);
+void survivor_shuts_down(void);
+void survivor_ends_party(void);
+bool nudge_shutdown(unsigned n);
+bool nudge_party_dies(unsigned n);
 bool nudge_put_two(unsigned n);
 bool nudge_get_two(unsigned n);
 bool nudge_get_many(unsigned n);
@@ -84,11 +89,26 @@ bool nudge_get_many(unsigned n);
 
 void peer_get_sleeps(void);
 void peer_put_sleeps(void);
+void peer_get_until_end(void);
+void peer_put_until_end(void);
+void peer_put_refused(void);
+/* Peer 0 for nudge_party_dies(): the only declared party of its side. */
+void peer_consumes_nothing(void);
+void peer_produces_nothing(void);
 void peer_get_polls(void);
 void peer_get_polls_until_end(void);
 void peer_put_polls(void);
 void peer_put_polls_until_end(void);
 void peer_put_polls_refused(void);
+
+/* ---- a heap with nothing left for a queue, its tables or large items ---- */
+
+/* With blocks of these three and down to a size: of each class that is filled
+ * slabs stay elsewhere than before, so that what can be counted changes with
+ * what else is there meanwhile. */
+void fill_heap(size_t smallest);
+/* In check(): frees all of it. */
+void empty_heap(void);
 
 /* ---- checks, for the stage ---- */
 
@@ -97,6 +117,7 @@ void peer_put_polls_refused(void);
 void check(unsigned hands);
 /* Producers may die: nothing that is there gets lost. */
 void check_put(void);
+void check_put_filled(void);
 /* A consumer that dies inside may take one item with it; so may the second. */
 void check_get(void);
 void check_put_get(void);

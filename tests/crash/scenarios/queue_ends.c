@@ -1,23 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ends of a queue and of its parties, its making and its freeing. */
+#include "crowd.h"
 #include "queue_common.h"
 
 #include <errno.h>
 
 /* ---- shutdown ---- */
-
-static void
-peer_get_until_end(void)
-{
-    int status;
-
-    join_family();
-    crash_ready();
-    while ((status = get(PATIENCE)) >= 0) {
-    }
-    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION, "the end: %s",
-                  troupe_error_name(status));
-}
 
 static void
 victim_shutdown(void)
@@ -58,27 +46,6 @@ SCENARIO(shutdown_poller) = {
     .check = check_put,
 };
 
-/* A producer that sleeps before a full queue is refused then. */
-static void
-peer_put_refused(void)
-{
-    int status;
-
-    join_family();
-    crash_ready();
-    status = put(FIRST + 5, PATIENCE);
-    CRASH_REQUIRE(status == -ESHUTDOWN, CRASH_CORRUPTION,
-                  "a put into what was shut down: %s",
-                  troupe_error_name(status));
-}
-
-static void
-survivor_shutdown_full(void)
-{
-    CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
-                  "shutdown");
-}
-
 SCENARIO(shutdown_full) = {
     .function = {FUNCTION(troupe_queue_shutdown)},
     .state = "full, a sleeping producer",
@@ -87,7 +54,7 @@ SCENARIO(shutdown_full) = {
     .woken = 1,
     .prepare = join_family,
     .victim = victim_shutdown,
-    .survivors = {survivor_shutdown_full, NULL},
+    .survivors = {survivor_shuts_down, NULL},
     .check = check_put,
 };
 
@@ -99,7 +66,7 @@ SCENARIO(shutdown_full_poller) = {
     .woken = 1,
     .prepare = join_family,
     .victim = victim_shutdown,
-    .survivors = {survivor_shutdown_full, NULL},
+    .survivors = {survivor_shuts_down, NULL},
     .check = check_put,
 };
 
@@ -156,6 +123,119 @@ SCENARIO(attach_producer) = {
     .victim = victim_attach_producer,
     .survivors = {survivor_produces_and_leaves, NULL},
     .check = check_put,
+};
+
+SCENARIO(attach_producer_poller) = {
+    .function = {FUNCTION(troupe_queue_attach_producer)},
+    .state = "empty, an epoll_wait sleeper",
+    .setup = setup_empty,
+    .peers = {peer_get_polls_until_end},
+    .prepare = join_family,
+    .victim = victim_attach_producer,
+    .survivors = {survivor_produces_and_leaves, NULL},
+    .check = check_put,
+};
+
+/* It waits for the first, which may stand in the lock that both need. */
+static void
+second_attach_producer(void)
+{
+    int status = troupe_queue_attach_producer(queue);
+
+    if (status != 0 && status != -EPIPE)
+        crash_fail(CRASH_CORRUPTION, "the second victim's attach: %s",
+                   troupe_error_name(status));
+}
+
+SCENARIO(attach_producer_two) = {
+    .function = {FUNCTION(troupe_queue_attach_producer)},
+    .state = "a sleeping consumer, a second victim attaches",
+    .setup = setup_empty,
+    .peers = {peer_get_until_end},
+    .prepare = join_family,
+    .victim = victim_attach_producer,
+    .second_prepare = prepare_second,
+    .second = second_attach_producer,
+    .survivors = {survivor_produces_and_leaves, NULL},
+    .check = check_put,
+};
+
+/* As many as are in the queue's own table; they count when they have left. */
+enum { PARTIES = 23 };
+
+static void
+produces(void)
+{
+    CRASH_REQUIRE(troupe_queue_attach_producer(queue) == 0, CRASH_CORRUPTION,
+                  "attach");
+}
+
+static void
+setup_parties(void)
+{
+    make(TROUPE_OPTIONS(troupe_queue_options, SMALL_QUEUE,
+                        .producers = PARTIES + 3));
+    crowd_begin(PARTIES, produces);
+    crowd_end();
+}
+
+/* Two and it come after those: the end has not come. The table that the dead
+ * one linked is the queue's, and no memory for others. */
+static void
+survivor_produces(void)
+{
+    enum { BLOCKS = 100, TABLE = 192 };
+
+    void *blocks[BLOCKS];
+    unsigned i;
+
+    settle();
+    for (i = 0; i < BLOCKS; i++) {
+        blocks[i] = patterned(TABLE, (unsigned char)(i + 1));
+        CRASH_REQUIRE(blocks[i] != NULL, CRASH_CORRUPTION, "no block");
+    }
+    produces();
+    must_put(SURVIVOR);
+    for (i = 0; i < BLOCKS; i++) {
+        CRASH_REQUIRE(has_pattern(blocks[i], TABLE, (unsigned char)(i + 1)),
+                      CRASH_DUPLICATE, "a block is a table of the queue too");
+        CRASH_REQUIRE(troupe_free(blocks[i]) == 0, CRASH_CORRUPTION,
+                      "a block cannot be freed");
+    }
+}
+
+SCENARIO(attach_producer_crowd) = {
+    .function = {FUNCTION(troupe_queue_attach_producer)},
+    .state = "the table of the parties is full",
+    .setup = setup_parties,
+    .prepare = join_family,
+    .victim = victim_attach_producer,
+    .survivors = {survivor_produces, NULL},
+    .check = check_put,
+};
+
+static void
+prepare_no_heap(void)
+{
+    join_family();
+    fill_heap(0);
+}
+
+static void
+victim_attach_refused(void)
+{
+    atomic_store(crash_word(WORD_STATUS),
+                 troupe_queue_attach_producer(queue) == -ENOMEM ? 0 : -EPROTO);
+}
+
+SCENARIO(attach_producer_no_heap) = {
+    .function = {FUNCTION(troupe_queue_attach_producer)},
+    .state = "the table is full, and so is the heap",
+    .setup = setup_parties,
+    .prepare = prepare_no_heap,
+    .victim = victim_attach_refused,
+    .survivors = {survivor_put, NULL},
+    .check = check_put_filled,
 };
 
 static void
@@ -217,22 +297,20 @@ SCENARIO(close_poller) = {
     .check = check_put,
 };
 
+SCENARIO(close_crowd) = {
+    .function = {FUNCTION(troupe_queue_close)},
+    .state = "the table of the parties is full",
+    .setup = setup_parties,
+    .prepare = join_family,
+    .victim = victim_close,
+    .survivors = {survivor_produces, NULL},
+    .check = check_put,
+};
+
 static void
 victim_attach_consumer(void)
 {
     atomic_store(crash_word(WORD_STATUS), troupe_queue_attach_consumer(queue));
-}
-
-static void
-peer_put_until_end(void)
-{
-    int status;
-
-    join_family();
-    crash_ready();
-    status = put(FIRST + 5, PATIENCE);
-    CRASH_REQUIRE(status == -EPIPE, CRASH_CORRUPTION, "the end: %s",
-                  troupe_error_name(status));
 }
 
 static void
@@ -252,6 +330,29 @@ SCENARIO(attach_consumer) = {
     .peers = {peer_put_until_end},
     .prepare = join_family,
     .victim = victim_attach_consumer,
+    .survivors = {survivor_consumes_and_leaves, NULL},
+    .check = check_put,
+};
+
+static void
+second_attach_consumer(void)
+{
+    int status = troupe_queue_attach_consumer(queue);
+
+    if (status != 0 && status != -EPIPE)
+        crash_fail(CRASH_CORRUPTION, "the second victim's attach: %s",
+                   troupe_error_name(status));
+}
+
+SCENARIO(attach_consumer_two) = {
+    .function = {FUNCTION(troupe_queue_attach_consumer)},
+    .state = "full, a sleeping producer, a second victim attaches",
+    .setup = setup_full,
+    .peers = {peer_put_until_end},
+    .prepare = join_family,
+    .victim = victim_attach_consumer,
+    .second_prepare = prepare_second,
+    .second = second_attach_consumer,
     .survivors = {survivor_consumes_and_leaves, NULL},
     .check = check_put,
 };
@@ -377,7 +478,8 @@ check_new(void)
         must_put(SURVIVOR);
         must_get();
         troupe_queue_free(queue);
-    } else
+    }
+    if (!crash_completed() || atomic_load(crash_word(WORD_CAME)) != 0)
         (void)heap_steps(free_queue, 0);
     counted_check(0);
 }
@@ -401,6 +503,60 @@ SCENARIO(new_first) = {
     .victim = victim_new,
     .survivors = {survivor_make, NULL},
     .check = check_new,
+};
+
+static void
+second_new(void)
+{
+    troupe_queue *made;
+    int status = troupe_queue_new(
+        &made, TROUPE_OPTIONS(troupe_queue_options, SMALL_QUEUE));
+
+    if (status != 0)
+        crash_fail(CRASH_CORRUPTION, "the second victim's queue: %s",
+                   troupe_error_name(status));
+}
+
+SCENARIO(new_two) = {
+    .function = {FUNCTION(troupe_queue_new)},
+    .state = "warm, a second victim makes one too",
+    .setup = count_heap,
+    .prepare = join_family,
+    .victim = victim_new,
+    .second_prepare = prepare_second,
+    .second = second_new,
+    .survivors = {survivor_make, NULL},
+    .check = check_new,
+};
+
+static void
+victim_new_refused(void)
+{
+    troupe_queue *made;
+    int status = troupe_queue_new(
+        &made, TROUPE_OPTIONS(troupe_queue_options, SMALL_QUEUE));
+
+    atomic_store(crash_word(WORD_STATUS), status == -ENOMEM ? 0 : -EPROTO);
+}
+
+static void
+check_new_filled(void)
+{
+    CRASH_REQUIRE(!crash_completed() ||
+                      atomic_load(crash_word(WORD_STATUS)) == 0,
+                  CRASH_CORRUPTION, "a queue without memory");
+    settle();
+    empty_heap();
+    counted_check(0);
+}
+
+SCENARIO(new_no_heap) = {
+    .function = {FUNCTION(troupe_queue_new)},
+    .state = "the heap is full",
+    .setup = count_heap,
+    .prepare = prepare_no_heap,
+    .victim = victim_new_refused,
+    .check = check_new_filled,
 };
 
 static void
@@ -432,6 +588,23 @@ SCENARIO(free_old) = {
     .setup = setup_old,
     .prepare = join_family,
     .victim = victim_free,
+    .check = check_free,
+};
+
+static void
+second_free(void)
+{
+    troupe_queue_free(queue);
+}
+
+SCENARIO(free_two) = {
+    .function = {FUNCTION(troupe_queue_free)},
+    .state = "one item in it, a second victim frees it too",
+    .setup = setup_old,
+    .prepare = join_family,
+    .victim = victim_free,
+    .second_prepare = prepare_second,
+    .second = second_free,
     .check = check_free,
 };
 

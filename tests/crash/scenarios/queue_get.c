@@ -107,6 +107,103 @@ SCENARIO(get_sleeps_beside) = {
     .check = check_get,
 };
 
+/* Its time passes, and whoever sleeps beside it is woken all the same. */
+static void
+victim_get_in_time(void)
+{
+    int status = get_ready(troupe_after(0.2));
+
+    atomic_store(crash_word(WORD_STATUS), status == -ETIMEDOUT ? 0 : -EPROTO);
+}
+
+SCENARIO(get_in_time) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "empty, its time passes beside a sleeper",
+    .setup = setup_empty,
+    .peers = {peer_get_sleeps},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_get_in_time,
+    .nudge = crash_sleeps_end,
+    .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+static void
+victim_get_end(void)
+{
+    int status = get_ready(TROUPE_FOREVER);
+
+    atomic_store(crash_word(WORD_STATUS), status == -EPIPE ? 0 : -EPROTO);
+}
+
+SCENARIO(get_sleeps_shut_down) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "empty, sleeps beside another, is shut down",
+    .setup = setup_empty,
+    .peers = {peer_get_until_end},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_get_end,
+    .nudge = nudge_shutdown,
+    .survivors = {survivor_shuts_down, NULL},
+    .check = check_put,
+};
+
+/* Peer 0 is the only producer, and does not put. */
+SCENARIO(get_sleeps_producer_dies) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "empty, sleeps beside another, the last producer dies",
+    .setup = setup_empty,
+    .peers = {peer_produces_nothing, peer_get_until_end},
+    .prepare = join_family,
+    .victim = victim_get_end,
+    .nudge = nudge_party_dies,
+    .survivors = {survivor_ends_party, NULL},
+    .check = check_put,
+};
+
+/* A single producer's end is in the word of its commit. */
+SCENARIO(get_single_shut_down) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "empty, single at both sides, sleeps, is shut down",
+    .setup = setup_single,
+    .prepare = join_family,
+    .victim = victim_get_end,
+    .nudge = nudge_shutdown,
+    .survivors = {survivor_shuts_down, NULL},
+    .check = check_put,
+};
+
+static void
+prepare_no_heap(void)
+{
+    join_family();
+    fill_heap(LARGE);
+}
+
+/* What fills the heap goes last: then the slab that stays is the one that did
+ * when the blocks were counted. */
+static void
+check_get_filled(void)
+{
+    settle();
+    while (get(TROUPE_NOW) >= 0) {
+    }
+    empty_heap();
+    check_get();
+}
+
+SCENARIO(get_no_heap) = {
+    .function = {FUNCTION(troupe_queue_get)},
+    .state = "three large items, the heap is full",
+    .setup = setup_three_large,
+    .prepare = prepare_no_heap,
+    .victim = victim_get,
+    .survivors = {survivor_get, NULL},
+    .check = check_get_filled,
+};
+
 SCENARIO(get_large) = {
     .function = {FUNCTION(troupe_queue_get)},
     .state = "three large items",
@@ -218,6 +315,35 @@ SCENARIO(get_many) = {
     .victim = victim_get_many,
     .survivors = {survivor_put_get, survivor_put},
     .check = check_get_many,
+};
+
+SCENARIO(get_many_large) = {
+    .function = {FUNCTION(troupe_queue_get_many)},
+    .state = "three large items",
+    .setup = setup_three_large,
+    .prepare = join_family,
+    .victim = victim_get_many,
+    .survivors = {survivor_put_get, survivor_put},
+    .check = check_get_many,
+};
+
+/* It may take what both put then. */
+static void
+check_get_many_four(void)
+{
+    check(crash_completed() ? 0 : 4);
+}
+
+SCENARIO(get_many_sleepers) = {
+    .function = {FUNCTION(troupe_queue_get_many)},
+    .state = "full, two sleeping producers",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps, peer_put_sleeps},
+    .woken = 3,
+    .prepare = join_family,
+    .victim = victim_get_many,
+    .survivors = {survivor_gets_two, NULL},
+    .check = check_get_many_four,
 };
 
 SCENARIO(get_many_sleeper) = {

@@ -4,6 +4,7 @@
 #include "queue_common.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -136,6 +137,231 @@ SCENARIO(put_full_beside) = {
     .check = check_put,
 };
 
+/* Its time passes, and whoever sleeps beside it is woken all the same. */
+static void
+victim_put_in_time(void)
+{
+    int status = put_ready(troupe_after(0.2));
+
+    atomic_store(crash_word(WORD_STATUS), status == -ETIMEDOUT ? 0 : -EPROTO);
+}
+
+SCENARIO(put_full_in_time) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "full, its time passes beside a sleeper",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps},
+    .untimed = 1,
+    .prepare = prepare_put,
+    .victim = victim_put_in_time,
+    .nudge = crash_sleeps_end,
+    .survivors = {survivor_get, NULL},
+    .check = check_put,
+};
+
+static void
+victim_put_gone(void)
+{
+    atomic_store(crash_word(WORD_STATUS),
+                 put_ready(TROUPE_FOREVER) == -EPIPE ? 0 : -EINVAL);
+}
+
+/* ---- full by bytes ---- */
+
+/* An item that takes a cell more than each of the three that fill the queue,
+ * and one that does not. */
+enum {
+    LONGER = VICTIM + 13,
+    SHORT = 16,
+    GATE_SHORT = 1,
+    WORD_SHORT = WORD_OWN
+};
+
+static void
+setup_bytes(void)
+{
+    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 9 * 16));
+    must_put(FIRST);
+    must_put(FIRST + 1);
+    must_put(FIRST + 2);
+}
+
+static void
+prepare_put_longer(void)
+{
+    join_family();
+    (void)item_fill(&ready, LONGER);
+}
+
+/* Falls asleep behind the victim. */
+static void
+peer_put_short(void)
+{
+    join_family();
+    crash_ready();
+    crash_gate_wait(GATE_SHORT);
+    atomic_store(crash_word(WORD_SHORT), 1);
+    must_put(SHORT);
+    atomic_store(crash_word(WORD_SHORT), 2);
+}
+
+/*
+ * The victim is woken for room that is too little for it and enough for the
+ * peer, who sleeps behind it: nothing else wakes that. Then there is more.
+ */
+static bool
+nudge_bytes(unsigned n)
+{
+    static unsigned gets;
+
+    if (gets == 3)
+        return false;
+    if (n == 0)
+        crash_gate_open(GATE_SHORT);
+    while (gets == 0
+               ? atomic_load(crash_word(WORD_SHORT)) == 0 || !crash_asleep(0)
+               : atomic_load(crash_word(WORD_SHORT)) != 2) {
+        if (crash_is_control())
+            return true;
+        sched_yield();
+    }
+    gets++;
+    must_get();
+    return true;
+}
+
+static void
+survivor_makes_room(void)
+{
+    crash_gate_open(GATE_SHORT);
+    survivor_gets_two();
+}
+
+SCENARIO(put_bytes) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "full by bytes, woken for what serves another",
+    .setup = setup_bytes,
+    .peers = {peer_put_short},
+    .untimed = 1,
+    .prepare = prepare_put_longer,
+    .victim = victim_put,
+    .nudge = nudge_bytes,
+    .survivors = {survivor_makes_room, NULL},
+    .check = check_put,
+};
+
+/* Room for two large items and not for three, though one would fit by its
+ * record. */
+static void
+setup_bytes_large(void)
+{
+    atomic_store(crash_word(WORD_LARGE), 1);
+    counted_class(LARGE + 80);
+    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 16384,
+                        .small_bytes = 8192));
+    must_put(FIRST);
+    must_put(FIRST + 1);
+}
+
+SCENARIO(put_bytes_large) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "full by bytes, a large item sleeps, a peer gets",
+    .setup = setup_bytes_large,
+    .prepare = prepare_put,
+    .victim = victim_put,
+    .nudge = nudge_get,
+    .survivors = {survivor_try, survivor_get},
+    .check = check_put,
+};
+
+/* ---- what refuses a put ---- */
+
+static void
+prepare_put_no_heap(void)
+{
+    prepare_put();
+    fill_heap(LARGE);
+}
+
+static void
+victim_put_no_heap(void)
+{
+    int status = put_ready(TROUPE_FOREVER);
+
+    atomic_store(crash_word(WORD_STATUS), status == -ENOMEM ? 0 : -EPROTO);
+}
+
+static void
+survivor_put_no_heap(void)
+{
+    int status = put(SURVIVOR, TROUPE_FOREVER);
+
+    CRASH_REQUIRE(status == -ENOMEM, CRASH_CORRUPTION,
+                  "a large item without memory: %s", troupe_error_name(status));
+}
+
+SCENARIO(put_no_heap) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "a large item, the heap is full",
+    .setup = setup_large,
+    .prepare = prepare_put_no_heap,
+    .victim = victim_put_no_heap,
+    .survivors = {survivor_put_no_heap, NULL},
+    .check = check_put_filled,
+};
+
+static void
+victim_put_refused(void)
+{
+    int status = put_ready(TROUPE_FOREVER);
+
+    atomic_store(crash_word(WORD_STATUS), status == -ESHUTDOWN ? 0 : -EPROTO);
+}
+
+static void
+setup_shut_down(void)
+{
+    setup_large();
+    CRASH_REQUIRE(troupe_queue_shutdown(queue) == 0, CRASH_CORRUPTION,
+                  "shutdown");
+}
+
+SCENARIO(put_shut_down) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "a large item, shut down",
+    .setup = setup_shut_down,
+    .prepare = prepare_put,
+    .victim = victim_put_refused,
+    .check = check_put,
+};
+
+/* It sleeps beside another, and both learn of it. */
+SCENARIO(put_sleeps_shut_down) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "full, sleeps beside another, is shut down",
+    .setup = setup_full,
+    .peers = {peer_put_refused},
+    .untimed = 1,
+    .prepare = prepare_put,
+    .victim = victim_put_refused,
+    .nudge = nudge_shutdown,
+    .survivors = {survivor_shuts_down, NULL},
+    .check = check_put,
+};
+
+/* Peer 0 is the only consumer, and does not get. */
+SCENARIO(put_sleeps_consumer_dies) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "full, sleeps beside another, the last consumer dies",
+    .setup = setup_full,
+    .peers = {peer_consumes_nothing, peer_put_until_end},
+    .prepare = prepare_put,
+    .victim = victim_put_gone,
+    .nudge = nudge_party_dies,
+    .survivors = {survivor_ends_party, NULL},
+    .check = check_put,
+};
+
 SCENARIO(put_full_try) = {
     .function = {FUNCTION(troupe_queue_put)},
     .state = "full, tries once",
@@ -161,6 +387,18 @@ SCENARIO(put_single) = {
     .state = "a single producer, a sleeping consumer",
     .setup = setup_single,
     .peers = {peer_get_sleeps},
+    .woken = 1,
+    .prepare = prepare_put,
+    .victim = victim_put,
+    .survivors = {survivor_put_if_none, NULL},
+    .check = check_put,
+};
+
+SCENARIO(put_single_poller) = {
+    .function = {FUNCTION(troupe_queue_put)},
+    .state = "a single producer, an epoll_wait sleeper",
+    .setup = setup_single,
+    .peers = {peer_get_polls},
     .woken = 1,
     .prepare = prepare_put,
     .victim = victim_put,
@@ -197,13 +435,6 @@ setup_consumer_gone(void)
     }
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
-}
-
-static void
-victim_put_gone(void)
-{
-    atomic_store(crash_word(WORD_STATUS),
-                 put_ready(TROUPE_FOREVER) == -EPIPE ? 0 : -EINVAL);
 }
 
 static void
@@ -266,6 +497,7 @@ SCENARIO(put_poller_two) = {
 /* ---- many at once ---- */
 
 static struct item many[MANY];
+static unsigned batch = MANY;
 
 static void
 prepare_many(void)
@@ -285,12 +517,12 @@ put_many_until(troupe_deadline deadline)
     unsigned i;
     int status;
 
-    for (i = 0; i < MANY; i++) {
+    for (i = 0; i < batch; i++) {
         items[i].iov_base = &many[i];
         items[i].iov_len = item_size(VICTIM + i);
         crash_put_begin(VICTIM + i);
     }
-    status = troupe_queue_put_many(queue, items, MANY, &put_count, deadline);
+    status = troupe_queue_put_many(queue, items, batch, &put_count, deadline);
     for (i = 0; i < put_count; i++)
         crash_put_done(VICTIM + i);
     atomic_store(crash_word(WORD_STATUS), status);
@@ -315,6 +547,26 @@ SCENARIO(put_many) = {
     .prepare = prepare_many,
     .victim = victim_put_many,
     .survivors = {survivor_put, survivor_get},
+    .check = check_put,
+};
+
+/* Each step of their copies is a point. */
+static void
+prepare_two_large(void)
+{
+    batch = 2;
+    prepare_many();
+}
+
+SCENARIO(put_many_large) = {
+    .function = {FUNCTION(troupe_queue_put_many)},
+    .state = "two large items, a sleeping consumer",
+    .setup = setup_large,
+    .peers = {peer_get_sleeps},
+    .woken = 1,
+    .prepare = prepare_two_large,
+    .victim = victim_put_many,
+    .survivors = {survivor_put_if_none, NULL},
     .check = check_put,
 };
 

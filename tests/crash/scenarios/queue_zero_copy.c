@@ -46,6 +46,54 @@ SCENARIO(reserve_large) = {
     .check = check_put,
 };
 
+/* Both come out of the heap at the same time. */
+static void
+second_reserve(void)
+{
+    void *data;
+    int status = troupe_queue_reserve(queue, LARGE, &data);
+
+    if (status != 0)
+        crash_fail(CRASH_CORRUPTION, "the second victim's reserve: %s",
+                   troupe_error_name(status));
+}
+
+SCENARIO(reserve_two) = {
+    .function = {FUNCTION(troupe_queue_reserve)},
+    .state = "large, a second victim reserves",
+    .setup = setup_large,
+    .prepare = join_family,
+    .victim = victim_reserve,
+    .second_prepare = prepare_second,
+    .second = second_reserve,
+    .survivors = {survivor_put, survivor_get},
+    .check = check_put,
+};
+
+static void
+prepare_no_heap(void)
+{
+    join_family();
+    fill_heap(LARGE);
+}
+
+static void
+victim_reserve_no_heap(void)
+{
+    int status = troupe_queue_reserve(queue, LARGE, &reserved);
+
+    atomic_store(crash_word(WORD_STATUS), status == -ENOMEM ? 0 : -EPROTO);
+}
+
+SCENARIO(reserve_no_heap) = {
+    .function = {FUNCTION(troupe_queue_reserve)},
+    .state = "large, the heap is full",
+    .setup = setup_large,
+    .prepare = prepare_no_heap,
+    .victim = victim_reserve_no_heap,
+    .check = check_put_filled,
+};
+
 /* Less than a queue keeps in itself. */
 enum { SMALL = 64 };
 
@@ -113,6 +161,96 @@ SCENARIO(commit_poller) = {
     .prepare = prepare_reserved,
     .victim = victim_commit,
     .survivors = {survivor_put_if_none, NULL},
+    .check = check_put,
+};
+
+/* A commit that is refused leaves the reservation with its holder. */
+static void
+victim_commit_refused(void)
+{
+    int status =
+        troupe_queue_commit(queue, reserved, item_size(VICTIM), TROUPE_FOREVER);
+
+    if (status == -ESHUTDOWN)
+        status = troupe_queue_cancel(queue, reserved);
+    atomic_store(crash_word(WORD_STATUS), status);
+}
+
+static void
+prepare_reserved_shut_down(void)
+{
+    reserve(VICTIM);
+    survivor_shuts_down();
+}
+
+SCENARIO(commit_shut_down) = {
+    .function = {FUNCTION(troupe_queue_commit)},
+    .state = "large, shut down",
+    .setup = setup_large,
+    .prepare = prepare_reserved_shut_down,
+    .victim = victim_commit_refused,
+    .check = check_put,
+};
+
+SCENARIO(commit_sleeps_shut_down) = {
+    .function = {FUNCTION(troupe_queue_commit)},
+    .state = "full, sleeps beside another, is shut down",
+    .setup = setup_full,
+    .peers = {peer_put_refused},
+    .untimed = 1,
+    .prepare = prepare_reserved,
+    .victim = victim_commit_refused,
+    .nudge = nudge_shutdown,
+    .survivors = {survivor_shuts_down, NULL},
+    .check = check_put,
+};
+
+static void
+victim_reserve_refused(void)
+{
+    int status = troupe_queue_reserve(queue, LARGE, &reserved);
+
+    atomic_store(crash_word(WORD_STATUS), status == -ESHUTDOWN ? 0 : -EPROTO);
+}
+
+static void
+prepare_shut_down(void)
+{
+    join_family();
+    survivor_shuts_down();
+}
+
+SCENARIO(reserve_shut_down) = {
+    .function = {FUNCTION(troupe_queue_reserve)},
+    .state = "large, shut down",
+    .setup = setup_large,
+    .prepare = prepare_shut_down,
+    .victim = victim_reserve_refused,
+    .check = check_put,
+};
+
+/* With a large item, whose room is counted in bytes. */
+static void
+setup_bytes_large(void)
+{
+    atomic_store(crash_word(WORD_LARGE), 1);
+    counted_class(LARGE + 80);
+    make(TROUPE_OPTIONS(troupe_queue_options, .max_bytes = 16384,
+                        .small_bytes = 8192));
+    must_put(FIRST);
+    must_put(FIRST + 1);
+}
+
+SCENARIO(commit_bytes) = {
+    .function = {FUNCTION(troupe_queue_commit)},
+    .state = "full by bytes, a large item sleeps beside another",
+    .setup = setup_bytes_large,
+    .peers = {peer_put_sleeps},
+    .untimed = 1,
+    .prepare = prepare_reserved,
+    .victim = victim_commit,
+    .nudge = nudge_get_two,
+    .survivors = {survivor_get_if_full, NULL},
     .check = check_put,
 };
 
@@ -221,6 +359,51 @@ SCENARIO(peek_sleeps) = {
     .victim = victim_peek,
     .nudge = nudge_put_two,
     .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+/* Its time passes, and whoever sleeps beside it is woken all the same. */
+static void
+victim_peek_in_time(void)
+{
+    size_t size = 0;
+    int status = troupe_queue_peek(queue, &leased, &size, troupe_after(0.2));
+
+    atomic_store(crash_word(WORD_STATUS), status == -ETIMEDOUT ? 0 : -EPROTO);
+}
+
+SCENARIO(peek_in_time) = {
+    .function = {FUNCTION(troupe_queue_peek)},
+    .state = "empty, its time passes beside a sleeper",
+    .setup = setup_empty,
+    .peers = {peer_get_sleeps},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_peek_in_time,
+    .nudge = crash_sleeps_end,
+    .survivors = {survivor_put, NULL},
+    .check = check_put,
+};
+
+static void
+victim_peek_end(void)
+{
+    size_t size = 0;
+    int status = troupe_queue_peek(queue, &leased, &size, TROUPE_FOREVER);
+
+    atomic_store(crash_word(WORD_STATUS), status == -EPIPE ? 0 : -EPROTO);
+}
+
+SCENARIO(peek_sleeps_shut_down) = {
+    .function = {FUNCTION(troupe_queue_peek)},
+    .state = "empty, sleeps beside another, is shut down",
+    .setup = setup_empty,
+    .peers = {peer_get_until_end},
+    .untimed = 1,
+    .prepare = join_family,
+    .victim = victim_peek_end,
+    .nudge = nudge_shutdown,
+    .survivors = {survivor_shuts_down, NULL},
     .check = check_put,
 };
 
@@ -420,6 +603,35 @@ SCENARIO(release_full) = {
     .prepare = prepare_leased,
     .victim = victim_release,
     .survivors = {survivor_get_if_full, NULL},
+    .check = check_release,
+};
+
+/* The second of the two was got before: the release makes room for both. */
+static void
+prepare_leased_before_got(void)
+{
+    prepare_leased();
+    must_get();
+}
+
+/* What came back from the dead stands in front of what was got. */
+static void
+survivor_gets_first(void)
+{
+    settle();
+    (void)get(TROUPE_NOW);
+}
+
+SCENARIO(release_sleepers) = {
+    .function = {FUNCTION(troupe_queue_release)},
+    .state = "the one behind was got, two sleeping producers",
+    .setup = setup_full,
+    .peers = {peer_put_sleeps, peer_put_sleeps},
+    .late = 3,
+    .woken = 3,
+    .prepare = prepare_leased_before_got,
+    .victim = victim_release,
+    .survivors = {survivor_gets_first, NULL},
     .check = check_release,
 };
 
