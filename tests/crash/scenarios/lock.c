@@ -684,6 +684,13 @@ adopt_stoppable(void)
 }
 
 static bool
+ask_to_stop(void)
+{
+    CRASH_REQUIRE(troupe_process_stop(child) == 0, CRASH_CORRUPTION, "stop");
+    return true;
+}
+
+static bool
 nudge_stop(unsigned n)
 {
     if (n > 0)
@@ -692,8 +699,7 @@ nudge_stop(unsigned n)
     while (atomic_load(crash_word(WORD_BEHIND)) == 0) {
     }
     crash_await_asleep(1);
-    CRASH_REQUIRE(troupe_process_stop(child) == 0, CRASH_CORRUPTION, "stop");
-    return true;
+    return ask_to_stop();
 }
 
 static void
@@ -733,10 +739,12 @@ peer_overtakes(void)
                   "the holder's second release");
 }
 
+/* The one behind may have been faster, and have ended: nobody waits for its
+ * sleep when the victim is asked. */
 static bool
 nudge_overtaken(unsigned n)
 {
-    return n == 0 ? nudge_woken(n) : nudge_stop(n - 1);
+    return n == 0 ? nudge_woken(n) : n == 1 && ask_to_stop();
 }
 
 static void
