@@ -2,6 +2,6 @@
 # what: who is refused a lock that was given up wakes nobody
 # operation: troupe_lock_acquire
 # file: src/sync/lock.c
-# scenario: troupe_lock_acquire/held by a peer, which gives it up
+# scenario: two sleep before
 # expect: hang
 /^marked/,/^}/s/(void)troupe__word_release(&lock->word_);/troupe__store_release(\&lock->word_, UINT64_C(0));/

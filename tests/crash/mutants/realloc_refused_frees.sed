@@ -2,6 +2,6 @@
 # what: a block that cannot move is freed
 # operation: troupe_realloc
 # file: src/heap/alloc.c
-# scenario: troupe_realloc/small to larger, no memory,troupe_realloc/large to larger, no memory
+# scenario: troupe_realloc/no memory is left
 # expect: corruption
 /^troupe_realloc/,/^}/s/^    if (copy == NULL)$/    if (copy == NULL \&\& troupe__block_free(self, block, owner))/

@@ -727,7 +727,7 @@ check_large_stayed(void)
 
 SCENARIO(realloc_exhausted) = {
     .function = {FUNCTION(troupe_realloc)},
-    .state = "small to larger, no memory is left",
+    .state = "no memory is left, small to larger",
     .setup = setup_block_exhausted,
     .prepare = join_family,
     .victim = victim_realloc,
@@ -737,7 +737,7 @@ SCENARIO(realloc_exhausted) = {
 
 SCENARIO(realloc_large_exhausted) = {
     .function = {FUNCTION(troupe_realloc)},
-    .state = "large to larger, no memory is left",
+    .state = "no memory is left, large to larger",
     .setup = setup_large_exhausted,
     .prepare = join_family,
     .victim = victim_realloc_larger,

@@ -646,7 +646,7 @@ peer_holds_and_stays(void)
 
 SCENARIO(acquire_timed_sleeper) = {
     .function = {FUNCTION(troupe_lock_acquire)},
-    .state = "held by a peer, the deadline passes, another sleeps",
+    .state = "held beside a sleeper, the deadline passes",
     .setup = setup,
     .peers = {peer_holds_and_stays, peer_sleeps},
     .stays = 1,
