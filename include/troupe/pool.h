@@ -272,6 +272,8 @@ typedef struct troupe_map_options {
  *   -TROUPE_EWORKERLOST   for ten seconds all workers have died before they
  *                         took a task, whatever was started in their place;
  *                         what has not ended is cancelled
+ *   -EBADMSG              what the pool keeps of this call in the heap was
+ *                         overwritten; what has not ended is cancelled
  *
  * Elements of `results` whose task did not yield a value are zeroed. Tasks run
  * in no particular order, begun in about the order of items. What was written
@@ -405,6 +407,8 @@ typedef struct troupe_result {
  *                 seconds; may be tried again
  *   -TROUPE_EWORKERLOST   for ten seconds all workers have died before they
  *                 took a task; may be tried again
+ *   -EBADMSG      what the pool keeps of this iterator in the heap was
+ *                 overwritten, and from then on
  *   what the source returned, after all results, and from then on
  *   what the copying of an item returned (-ENOMEM), likewise
  */
@@ -487,7 +491,7 @@ typedef struct troupe_pool_info {
 /* Fills in figures, each of some moment during the call; of a struct with
  * another size than this library's the fields that both know, the rest with 0.
  * Deaths count when the creator has noticed them. 0; -EINVAL: NULL, or no size
- * at all. For any member; never blocks. */
+ * at all; -EBADMSG: the pool was overwritten. For any member; never blocks. */
 TROUPE_API int troupe_pool_info_get(troupe_pool *pool, troupe_pool_info *info);
 
 /* One worker. */
@@ -500,8 +504,9 @@ typedef struct troupe_pool_worker {
 
 /*
  * Lists the workers: fills in up to `count` elements; *ret_count, which may be
- * NULL, is how many there are. 0; -EINVAL (workers NULL with a count). A worker
- * may have ended by the time the caller looks. For any member; never blocks.
+ * NULL, is how many there are. 0; -EINVAL (workers NULL with a count);
+ * -EBADMSG: the pool was overwritten. A worker may have ended by the time the
+ * caller looks. For any member; never blocks.
  */
 TROUPE_API int troupe_pool_workers(troupe_pool *pool,
                                    troupe_pool_worker *workers, size_t count,

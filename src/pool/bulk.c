@@ -12,13 +12,6 @@
 /* A worker takes this part of its fair share of what is left. */
 #define SHARE 2u
 
-/* A job whose memory was overwritten must not make a worker run wild. */
-static bool
-sane(const struct troupe__bulk *bulk, const struct troupe__pool_worker *worker)
-{
-    return worker->index < bulk->cells && bulk->count <= TROUPE_POOL_MAX_TASKS;
-}
-
 /* Gives a range back to nobody: the creator finds out. */
 static void
 cell_empty(struct troupe__cell *cell)
@@ -32,8 +25,9 @@ cell_empty(struct troupe__cell *cell)
 
 /* Takes a range from the cursor. */
 static bool
-claim(struct troupe__bulk *bulk, uint64_t *ret_range)
+claim(const struct troupe__bulk_view *view, uint64_t *ret_range)
 {
+    struct troupe__bulk *bulk = view->bulk;
     uint64_t cursor = troupe__load_relaxed(&bulk->cursor);
 
     for (;;) {
@@ -41,10 +35,10 @@ claim(struct troupe__bulk *bulk, uint64_t *ret_range)
         uint32_t left;
         uint32_t size;
 
-        if (next >= bulk->count)
+        if (next >= view->plan.count)
             return false;
-        left = bulk->count - next;
-        size = left / (SHARE * bulk->cells);
+        left = view->plan.count - next;
+        size = left / (SHARE * view->plan.cells);
         if (size == 0)
             size = 1;
         if (troupe__cas_seq_cst(&bulk->cursor, &cursor, cursor + size)) {
@@ -57,7 +51,7 @@ claim(struct troupe__bulk *bulk, uint64_t *ret_range)
 /* Takes the upper half of the largest range there is, also of a dead worker's.
  * *ret_moving: some range is on its way, so a look later may find more. */
 static bool
-steal(struct troupe__bulk *bulk, const struct troupe__cell *own,
+steal(const struct troupe__bulk_view *view, const struct troupe__cell *own,
       uint64_t *ret_range, bool *ret_moving)
 {
     for (;;) {
@@ -68,9 +62,9 @@ steal(struct troupe__bulk *bulk, const struct troupe__cell *own,
         uint32_t i;
 
         *ret_moving = false;
-        for (i = 0; i < bulk->cells; i++) {
-            struct troupe__cell *cell = &bulk->cell[i];
-            uint64_t seen = troupe__load_acquire(&cell->range);
+        for (i = 0; i < view->plan.cells; i++) {
+            struct troupe__cell *cell = &view->bulk->cell[i];
+            uint64_t seen = troupe__cell_range(view, cell);
 
             if (cell != own && (troupe__load_relaxed(&cell->claims) & 1) != 0)
                 *ret_moving = true;
@@ -84,24 +78,22 @@ steal(struct troupe__bulk *bulk, const struct troupe__cell *own,
         if (victim == NULL)
             return false;
         middle = troupe__range_begin(range) + most / 2;
-        if (troupe__range_end(range) <= bulk->count &&
-            troupe__cas_seq_cst(
+        if (troupe__cas_seq_cst(
                 &victim->range, &range,
                 troupe__range(troupe__range_begin(range), middle))) {
             *ret_range = troupe__range(middle, middle + (most - most / 2));
             return true;
         }
-        if (troupe__range_end(range) > bulk->count)
-            return false; /* damaged */
     }
 }
 
 /* Fills the worker's empty cell. */
 static bool
-refill(troupe_pool *pool, struct troupe__bulk *bulk, struct troupe__cell *cell,
-       bool *ret_moving)
+refill(troupe_pool *pool, const struct troupe__bulk_view *view,
+       struct troupe__cell *cell, bool *ret_moving)
 {
-    uint32_t claims = troupe__load_relaxed(&cell->claims);
+    struct troupe__job *job = &view->bulk->job;
+    uint32_t claims = troupe__load_relaxed(&cell->claims) & ~1u;
     uint64_t range;
     bool found;
 
@@ -111,14 +103,14 @@ refill(troupe_pool *pool, struct troupe__bulk *bulk, struct troupe__cell *cell,
     /* seq_cst: the creator that gives the job up sets `cancelled` and then
      * looks for odd claims; we do it the other way round. */
     (void)troupe__exchange_seq_cst(&cell->claims, claims + 1);
-    found = troupe__load_seq_cst(&bulk->job.cancelled) == 0 &&
-            (claim(bulk, &range) || steal(bulk, cell, &range, ret_moving));
+    found = troupe__load_seq_cst(&job->cancelled) == 0 &&
+            (claim(view, &range) || steal(view, cell, &range, ret_moving));
     if (found)
         troupe__store_release(&cell->range, range);
     (void)troupe__exchange_seq_cst(&cell->claims, claims + 2);
     if (!found)
         return false;
-    if (troupe__load_seq_cst(&bulk->job.cancelled) != 0) {
+    if (troupe__load_seq_cst(&job->cancelled) != 0) {
         cell_empty(cell);
         return false;
     }
@@ -129,12 +121,13 @@ refill(troupe_pool *pool, struct troupe__bulk *bulk, struct troupe__cell *cell,
 }
 
 static void
-run(struct troupe__pool_worker *worker, struct troupe__bulk *bulk,
+run(struct troupe__pool_worker *worker, const struct troupe__bulk_view *view,
     struct troupe__cell *cell, uint32_t task)
 {
+    const struct troupe__plan *plan = &view->plan;
     troupe_map_function *function =
-        (troupe_map_function *)(uintptr_t)bulk->job.function;
-    uint8_t *state = &troupe__bulk_states(bulk)[task];
+        (troupe_map_function *)(uintptr_t)plan->function;
+    uint8_t *state = &view->states[task];
     uint8_t pending = TROUPE__TASK_PENDING;
     uint8_t end = TROUPE__TASK_VALUE;
     uint64_t number = task;
@@ -142,26 +135,23 @@ run(struct troupe__pool_worker *worker, struct troupe__bulk *bulk,
     void *result = NULL;
     int status;
 
-    if (bulk->items != 0)
-        item = (const void *)(uintptr_t)(bulk->items + task * bulk->item_size);
-    if (bulk->results != 0)
-        result = (void *)(uintptr_t)(bulk->results + task * bulk->result_size);
+    if (plan->items != 0)
+        item = (const void *)(uintptr_t)(plan->items + task * plan->item_size);
+    if (plan->results != 0)
+        result = (void *)(uintptr_t)(plan->results + task * plan->result_size);
     /* In a second pass most have ended. */
     if (TROUPE__UNLIKELY(troupe__load_relaxed(state) != TROUPE__TASK_PENDING))
         return;
     troupe__store_release(&cell->current,
                           ((uint64_t)task + 1) << 1 | TROUPE__CURRENT_BEGUN);
-    status = function(item, result, (void *)(uintptr_t)bulk->job.context);
+    status = function(item, result, (void *)(uintptr_t)plan->context);
     if (TROUPE__UNLIKELY(status != 0)) {
-        ((int32_t *)(uintptr_t)bulk->statuses)[task] = status;
+        view->statuses[task] = status;
         end = TROUPE__TASK_ERROR;
     }
     /* The commit. release: who sees it sees result and status. */
     if (!troupe__cas_release(state, &pending, end))
         return;
-    if (TROUPE__UNLIKELY(end != TROUPE__TASK_VALUE))
-        troupe__store_relaxed(&cell->failed,
-                              troupe__load_relaxed(&cell->failed) + 1);
     troupe__store_relaxed(&worker->ended, worker->ended + 1);
     /* release: who reads the count sees the results behind it. */
     troupe__store_release(&cell->ended, troupe__load_relaxed(&cell->ended) + 1);
@@ -169,21 +159,24 @@ run(struct troupe__pool_worker *worker, struct troupe__bulk *bulk,
 
 bool
 troupe__bulk_run(troupe_pool *pool, struct troupe__pool_worker *worker,
-                 struct troupe__bulk *bulk)
+                 const struct troupe__bulk_view *view)
 {
-    struct troupe__cell *cell = &bulk->cell[worker->index];
+    uint64_t index = (uint64_t)(worker - pool->workers);
+    struct troupe__cell *cell = &view->bulk->cell[index];
     struct troupe__turn turn = {.until = 0};
     unsigned patience = PATIENCE;
     bool any = false;
     bool moving;
 
-    if (!sane(bulk, worker))
+    if (index >= view->plan.cells)
         return false;
     for (;;) {
         uint64_t range = troupe__load_relaxed(&cell->range);
 
+        if (TROUPE__UNLIKELY(troupe__range_end(range) > view->plan.count))
+            range = troupe__cell_range(view, cell);
         if (TROUPE__UNLIKELY(troupe__range_empty(range))) {
-            if (refill(pool, bulk, cell, &moving))
+            if (refill(pool, view, cell, &moving))
                 continue;
             if (!moving || --patience == 0)
                 break;
@@ -206,26 +199,25 @@ troupe__bulk_run(troupe_pool *pool, struct troupe__pool_worker *worker,
          * which task is in nobody's range. */
         troupe__store_release(&cell->current,
                               ((uint64_t)troupe__range_begin(range) + 1) << 1);
-        if (!troupe__cas_seq_cst(&cell->range, &range, range + 1))
-            continue;
-        if (TROUPE__LIKELY(troupe__range_begin(range) < bulk->count))
-            run(worker, bulk, cell, troupe__range_begin(range));
+        if (troupe__cas_seq_cst(&cell->range, &range, range + 1))
+            run(worker, view, cell, troupe__range_begin(range));
     }
     troupe__store_relaxed(&worker->busy, 0u);
     return any;
 }
 
 bool
-troupe__bulk_waits(const struct troupe__bulk *bulk)
+troupe__bulk_waits(const struct troupe__bulk_view *view)
 {
+    struct troupe__bulk *bulk = view->bulk;
     uint32_t i;
 
     if (troupe__load_seq_cst(&bulk->job.cancelled) != 0)
         return false;
-    if ((uint32_t)troupe__load_seq_cst(&bulk->cursor) < bulk->count)
+    if ((uint32_t)troupe__load_seq_cst(&bulk->cursor) < view->plan.count)
         return true;
-    for (i = 0; i < bulk->cells; i++)
-        if (!troupe__range_empty(troupe__load_seq_cst(&bulk->cell[i].range)))
+    for (i = 0; i < view->plan.cells; i++)
+        if (!troupe__range_empty(troupe__cell_range(view, &bulk->cell[i])))
             return true;
     return false;
 }

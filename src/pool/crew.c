@@ -36,10 +36,11 @@ static int
 start(struct troupe__pool_control *control, uint32_t index)
 {
     troupe_pool *pool = control->pool;
-    struct troupe__pool_worker *worker = &pool->workers[index];
+    struct troupe__crew *crew = &control->crew[index];
+    struct troupe__pool_worker *worker = crew->worker;
     troupe_process_options o = {.size = sizeof(o),
                                 .target = troupe__worker_main,
-                                .arg = worker,
+                                .arg = crew,
                                 .daemon = true};
     troupe_process *process;
     char name[64];
@@ -51,6 +52,7 @@ start(struct troupe__pool_control *control, uint32_t index)
     status = troupe_process_new(&process, &o);
     if (status < 0)
         return status;
+    troupe__store_relaxed(&worker->tag, UINT64_C(0));
     troupe__store_seq_cst(&pool->starting, 1u);
     status = troupe_process_start(process);
     if (status < 0) {
@@ -63,11 +65,12 @@ start(struct troupe__pool_control *control, uint32_t index)
     troupe__store_release(&worker->member, process->member.number);
     troupe__store_release(&pool->starting, 0u);
     control->made++;
-    control->crew[index].process = process;
-    control->crew[index].pid = troupe_process_pid(process);
-    control->crew[index].killed = false;
-    control->crew[index].dead_before = false;
-    troupe__store_relaxed(&pool->alive, pool->alive + 1);
+    crew->process = process;
+    crew->pid = troupe_process_pid(process);
+    crew->tag = 0;
+    crew->killed = false;
+    crew->dead_before = false;
+    troupe__store_relaxed(&pool->alive, ++control->alive);
     troupe_log(TROUPE_LOG_DEBUG, "added worker");
     return 0;
 }
@@ -82,13 +85,12 @@ sooner(int64_t *at, int64_t than)
 int
 troupe__crew_fill(struct troupe__pool_control *control)
 {
-    troupe_pool *pool = control->pool;
     int64_t now = troupe__clock_now();
     int first_error = 0;
     uint32_t i;
 
     control->look_at = INT64_MAX;
-    for (i = 0; i < pool->processes; i++) {
+    for (i = 0; i < control->processes; i++) {
         struct troupe__crew *crew = &control->crew[i];
 
         if (crew->process != NULL)
@@ -139,18 +141,85 @@ useless_death(struct troupe__pool_control *control)
     return troupe__time_add(now, TROUPE__MS << power);
 }
 
+/* Whether a tag is that of a thread in this process, which has not been
+ * recovered. */
+static bool
+is_thread_of(uint64_t tag, const troupe_process *process)
+{
+    const struct troupe__slot *slot = troupe__tag_slot(tag);
+
+    return slot != NULL &&
+           troupe__load_acquire(&slot->generation) == (uint32_t)(tag >> 32) &&
+           troupe__load_relaxed(&slot->member) == process->member.number &&
+           troupe__load_relaxed(&slot->member_generation) ==
+               process->member.generation;
+}
+
+uint64_t
+troupe__crew_tag(struct troupe__pool_control *control, uint32_t index)
+{
+    struct troupe__crew *crew = &control->crew[index];
+    uint64_t tag;
+
+    if (crew->tag == 0) {
+        tag = troupe__load_acquire(&crew->worker->tag);
+        if (is_thread_of(tag, crew->process))
+            crew->tag = tag;
+    }
+    return crew->tag;
+}
+
+/* The tag of a worker whose process is gone. Its slot may have been recovered,
+ * and be another's by now. */
+static uint64_t
+last_tag(struct troupe__pool_control *control, uint32_t index)
+{
+    uint64_t tag = troupe__crew_tag(control, index);
+
+    if (tag == 0) {
+        tag = troupe__load_acquire(&control->crew[index].worker->tag);
+        if (!troupe__tag_dead(tag))
+            tag = 0;
+    }
+    return tag;
+}
+
+bool
+troupe__crew_has(const struct troupe__pool_control *control, uint64_t tag)
+{
+    uint32_t i;
+
+    for (i = 0; i < control->processes; i++) {
+        const struct troupe__crew *crew = &control->crew[i];
+
+        if (crew->process != NULL &&
+            (crew->tag == tag ||
+             troupe__load_acquire(&crew->worker->tag) == tag))
+            return true;
+    }
+    return false;
+}
+
+bool
+troupe__crew_is_at(const struct troupe__pool_control *control, uint32_t index,
+                   const void *job)
+{
+    return troupe__load_seq_cst(&control->crew[index].worker->job) ==
+           troupe__family_offset(job);
+}
+
 /* The worker in a place has ended, and its process is gone: settles it and
  * empties the place. */
 static void
 settle(struct troupe__pool_control *control, uint32_t index, int code)
 {
     troupe_pool *pool = control->pool;
-    struct troupe__pool_worker *worker = &pool->workers[index];
     struct troupe__crew *crew = &control->crew[index];
+    struct troupe__pool_worker *worker = crew->worker;
     bool left = troupe__load_acquire(&worker->left) != 0;
     /* Another end than the one we gave it was its own. */
     bool by_us = crew->killed && !crew->dead_before && code == -SIGKILL;
-    struct troupe__casualty dead = {.tag = troupe__load_acquire(&worker->tag),
+    struct troupe__casualty dead = {.tag = last_tag(control, index),
                                     .index = index,
                                     .pid = (int32_t)crew->pid,
                                     .code = code,
@@ -188,9 +257,9 @@ settle(struct troupe__pool_control *control, uint32_t index, int code)
     troupe__store_release(&worker->job, UINT64_C(0));
     troupe__store_release(&worker->member, 0u);
     troupe__store_release(&worker->tag, UINT64_C(0));
-    troupe__store_relaxed(&pool->alive, pool->alive - 1);
+    troupe__store_relaxed(&pool->alive, --control->alive);
     /* What failed while there were others left nobody without hope. */
-    if (pool->alive == 0 && control->useless < USELESS)
+    if (control->alive == 0 && control->useless < USELESS)
         control->failing_since = 0;
     troupe_process_free(crew->process);
     crew->process = NULL;
@@ -231,34 +300,34 @@ has_ended(struct troupe__thread *self, struct troupe__crew *crew, int *ret_code,
 /* Whether the place's thread is seen dead, or its process gone without ever
  * having had one. */
 static bool
-seems_dead(const struct troupe__pool_worker *worker, struct troupe__crew *crew)
+seems_dead(struct troupe__pool_control *control, uint32_t index)
 {
-    uint64_t tag = troupe__load_acquire(&worker->tag);
+    uint64_t tag = troupe__crew_tag(control, index);
 
     if (tag != 0)
         return troupe__tag_dead(tag);
-    return !troupe_process_is_alive(crew->process);
+    return !troupe_process_is_alive(control->crew[index].process);
 }
 
 void
 troupe__crew_look(struct troupe__pool_control *control,
                   struct troupe__thread *self)
 {
-    troupe_pool *pool = control->pool;
     troupe_deadline bound = 0; /* of all of them: the lock is held */
     bool empty = false;
     uint32_t i;
     int code;
 
+    troupe__pool_restate(control);
     control->dying = false;
-    for (i = 0; i < pool->processes; i++) {
+    for (i = 0; i < control->processes; i++) {
         struct troupe__crew *crew = &control->crew[i];
 
         if (crew->process == NULL) {
             empty = true;
             continue;
         }
-        if (!crew->killed && !seems_dead(&pool->workers[i], crew))
+        if (!crew->killed && !seems_dead(control, i))
             continue;
         /* Its thread is dead; a process that goes on with others is of no use
          * as a worker. */
@@ -277,8 +346,8 @@ troupe__crew_look(struct troupe__pool_control *control,
     if (!empty)
         return;
     /* A closed pool needs workers while it has work. */
-    if (pool->state == TROUPE__POOL_OPEN ||
-        (pool->state == TROUPE__POOL_CLOSED &&
+    if (control->state == TROUPE__POOL_OPEN ||
+        (control->state == TROUPE__POOL_CLOSED &&
          (control->maps != NULL || control->streams != NULL)))
         (void)troupe__crew_fill(control);
 }
@@ -288,7 +357,7 @@ troupe__crew_gone(const struct troupe__pool_control *control)
 {
     uint32_t i;
 
-    for (i = 0; i < control->pool->processes; i++)
+    for (i = 0; i < control->processes; i++)
         if (control->crew[i].process != NULL)
             return false;
     return true;
@@ -297,35 +366,33 @@ troupe__crew_gone(const struct troupe__pool_control *control)
 void
 troupe__crew_kill(struct troupe__pool_control *control,
                   struct troupe__thread *self,
-                  bool (*chosen)(const struct troupe__pool_worker *worker,
-                                 const void *job),
-                  const void *job)
+                  bool (*chosen)(struct troupe__pool_control *control,
+                                 uint32_t index, const void *arg),
+                  const void *arg, const void *job)
 {
-    troupe_pool *pool = control->pool;
     uint32_t i;
     int code;
 
-    for (i = 0; i < pool->processes; i++) {
+    for (i = 0; i < control->processes; i++) {
         struct troupe__crew *crew = &control->crew[i];
-        struct troupe__pool_worker *worker = &pool->workers[i];
 
-        if (crew->process == NULL || !chosen(worker, job))
+        if (crew->process == NULL || !chosen(control, i, arg))
             continue;
         /* By now it may be about to leave for another job, whose task would die
          * with it. From here on it turns to none; and if it still names this
          * one it has turned to none before, see job_hold(). */
-        (void)troupe__exchange_seq_cst(&worker->barred, 1u);
-        if (troupe__load_seq_cst(&worker->job) == troupe__family_offset(job) &&
-            chosen(worker, job)) {
+        (void)troupe__exchange_seq_cst(&crew->worker->barred, 1u);
+        if (troupe__crew_is_at(control, i, job) && chosen(control, i, arg)) {
             crew->killed = true;
-            crew->dead_before = seems_dead(worker, crew);
+            crew->dead_before = seems_dead(control, i);
             (void)troupe_process_kill(crew->process);
         } else {
-            troupe__store_seq_cst(&worker->barred, 0u);
-            troupe__pool_offer(pool, UINT32_MAX); /* it may have looked away */
+            troupe__store_seq_cst(&crew->worker->barred, 0u);
+            /* It may have looked away. */
+            troupe__pool_offer(control->pool, UINT32_MAX);
         }
     }
-    for (i = 0; i < pool->processes; i++) {
+    for (i = 0; i < control->processes; i++) {
         struct troupe__crew *crew = &control->crew[i];
 
         if (crew->process == NULL || !crew->killed)
@@ -340,22 +407,24 @@ troupe__crew_kill(struct troupe__pool_control *control,
 /* The threads whose deaths are to wake us: first those that have tasks, should
  * there be more than can be watched. The others' wait for the bound. */
 static unsigned
-collect(const struct troupe__pool_control *control, uint64_t *owners)
+collect(struct troupe__pool_control *control, uint64_t *owners)
 {
-    const troupe_pool *pool = control->pool;
     unsigned count = 0;
     unsigned pass;
     uint32_t i;
 
     for (pass = 0; pass < 2; pass++) {
-        for (i = 0; i < pool->processes && count < TROUPE__WAIT_OWNERS; i++) {
-            const struct troupe__pool_worker *worker = &pool->workers[i];
-            uint64_t tag = troupe__load_acquire(&worker->tag);
+        for (i = 0; i < control->processes && count < TROUPE__WAIT_OWNERS;
+             i++) {
+            const struct troupe__crew *crew = &control->crew[i];
+            uint64_t tag =
+                crew->process == NULL ? 0 : troupe__crew_tag(control, i);
 
             /* One that changes meanwhile may be missed or listed twice. One
              * that has died since the last look is watched too: the sleep ends
              * at once, and the next look finds it. */
-            if ((troupe__load_relaxed(&worker->busy) != 0) == (pass == 0) &&
+            if ((troupe__load_relaxed(&crew->worker->busy) != 0) ==
+                    (pass == 0) &&
                 tag != 0)
                 owners[count++] = tag;
         }
@@ -368,16 +437,18 @@ collect(const struct troupe__pool_control *control, uint64_t *owners)
 static bool
 has_hands(const struct troupe__pool_control *control)
 {
-    const troupe_pool *pool = control->pool;
     uint32_t i;
 
     if (control->useless < USELESS)
-        return pool->alive != 0;
-    for (i = 0; i < pool->processes; i++)
-        if (control->crew[i].process != NULL &&
-            (troupe__load_relaxed(&pool->workers[i].busy) != 0 ||
-             troupe__load_relaxed(&pool->workers[i].ended) != 0))
+        return control->alive != 0;
+    for (i = 0; i < control->processes; i++) {
+        const struct troupe__crew *crew = &control->crew[i];
+
+        if (crew->process != NULL &&
+            (troupe__load_relaxed(&crew->worker->busy) != 0 ||
+             troupe__load_relaxed(&crew->worker->ended) != 0))
             return true;
+    }
     return false;
 }
 
@@ -388,7 +459,7 @@ hopeless(const struct troupe__pool_control *control, int64_t begun)
 {
     int64_t since = control->failing_since;
 
-    if (since == 0 || control->pool->state == TROUPE__POOL_TERMINATED ||
+    if (since == 0 || control->state == TROUPE__POOL_TERMINATED ||
         troupe__clock_now() - (since > begun ? since : begun) < GIVE_UP ||
         has_hands(control))
         return 0;

@@ -25,10 +25,8 @@ struct request {
     troupe_map_options o;
 };
 
-/* Where the parts of a job stand behind it. */
+/* Where copies of what is not in the heap stand behind the job. */
 struct parts {
-    size_t states;
-    size_t statuses;
     size_t context;
     size_t items;
     size_t results;
@@ -78,15 +76,15 @@ is_inside(const void *array, size_t size)
 }
 
 static bool
-parts_plan(const struct request *r, uint32_t cells, struct parts *p)
+parts_plan(const struct request *r, const struct troupe__plan *plan,
+           struct parts *p)
 {
     size_t items = r->count * r->item_size;
     size_t results = r->count * r->result_size;
+    size_t unused;
 
-    p->total =
-        sizeof(struct troupe__bulk) + cells * sizeof(struct troupe__cell);
-    return part_add(&p->total, r->count, &p->states) &&
-           part_add(&p->total, r->count * sizeof(int32_t), &p->statuses) &&
+    p->total = 0;
+    return part_add(&p->total, troupe__plan_size(plan), &unused) &&
            part_add(&p->total, r->o.context_size, &p->context) &&
            part_add(&p->total, is_inside(r->items, items) ? 0 : items,
                     &p->items) &&
@@ -99,49 +97,47 @@ static int
 begin(struct troupe__pool_control *control, struct troupe__thread *self,
       struct request *r, struct troupe__map *map)
 {
-    uint32_t cells = control->pool->processes;
+    struct troupe__plan plan = {.kind = TROUPE__JOB_BULK,
+                                .function = (uint64_t)(uintptr_t)r->function,
+                                .context = (uint64_t)(uintptr_t)r->o.context,
+                                .items = (uint64_t)(uintptr_t)r->items,
+                                .results = (uint64_t)(uintptr_t)r->results,
+                                .item_size = r->item_size,
+                                .result_size = r->result_size,
+                                .count = (uint32_t)r->count,
+                                .cells = control->processes};
     size_t items = r->count * r->item_size;
     struct troupe__bulk *bulk;
     struct parts p;
     char *base;
     int status;
 
-    if (control->pool->state != TROUPE__POOL_OPEN)
+    if (control->state != TROUPE__POOL_OPEN)
         return troupe__detail(-ESHUTDOWN, "the pool is closed");
-    if (!parts_plan(r, cells, &p))
-        return -ENOMEM;
-    status = troupe__pool_job_new(control, self, p.total, p.states + r->count,
-                                  &map->place, &bulk);
+    if (!parts_plan(r, &plan, &p))
+        return troupe__detail(-ENOMEM, "the arrays are too large to copy");
+    status = troupe__pool_job_new(control, self, p.total,
+                                  troupe__plan_size(&plan), &map->place, &bulk);
     if (status < 0)
         return status;
     base = (char *)bulk;
-    bulk->job.kind = TROUPE__JOB_BULK;
-    bulk->job.function = (uint64_t)(uintptr_t)r->function;
-    bulk->job.context = (uint64_t)(uintptr_t)r->o.context;
     if (r->o.context_size != 0) {
         memcpy(base + p.context, r->o.context, r->o.context_size);
-        bulk->job.context = (uint64_t)(uintptr_t)(base + p.context);
+        plan.context = (uint64_t)(uintptr_t)(base + p.context);
     }
-    bulk->items = (uint64_t)(uintptr_t)r->items;
     if (!is_inside(r->items, items)) {
         memcpy(base + p.items, r->items, items);
-        bulk->items = (uint64_t)(uintptr_t)(base + p.items);
+        plan.items = (uint64_t)(uintptr_t)(base + p.items);
     }
-    bulk->results = (uint64_t)(uintptr_t)r->results;
     if (!is_inside(r->results, r->count * r->result_size))
-        bulk->results = (uint64_t)(uintptr_t)(base + p.results);
-    bulk->item_size = r->item_size;
-    bulk->result_size = r->result_size;
-    bulk->states = (uint64_t)(uintptr_t)(base + p.states);
-    bulk->statuses = (uint64_t)(uintptr_t)(base + p.statuses);
-    bulk->count = (uint32_t)r->count;
-    bulk->cells = cells;
-    map->bulk = bulk;
+        plan.results = (uint64_t)(uintptr_t)(base + p.results);
+    troupe__plan_write(&bulk->job, &plan);
+    troupe__bulk_view(bulk, &plan, &map->view);
     map->retries = r->o.retries;
     map->lost_task = UINT32_MAX;
     map->next = control->maps;
     control->maps = map;
-    troupe__pool_job_publish(control, map->place, bulk);
+    troupe__pool_job_publish(control, map->place);
     return 0;
 }
 
@@ -189,12 +185,11 @@ put_back(struct troupe__cell *cell, uint32_t task)
 }
 
 static void
-state_end(struct troupe__bulk *bulk, uint32_t task, enum troupe__task_state end)
+state_end(struct troupe__map *map, uint32_t task, enum troupe__task_state end)
 {
     uint8_t pending = TROUPE__TASK_PENDING;
 
-    (void)troupe__cas_seq_cst(&troupe__bulk_states(bulk)[task], &pending,
-                              (uint8_t)end);
+    (void)troupe__cas_seq_cst(&map->view.states[task], &pending, (uint8_t)end);
 }
 
 /* `over`: what is pending will be cancelled. */
@@ -220,29 +215,36 @@ interrupt(struct troupe__pool_control *control, struct troupe__map *map,
         map->lost_pid = dead->pid;
         map->lost_signal = troupe__code_signal(dead->code);
     }
-    state_end(map->bulk, task, TROUPE__TASK_LOST);
+    state_end(map, task, TROUPE__TASK_LOST);
+}
+
+/* Whether a cell's `current` names a task that has not ended. */
+static bool
+is_pending(const struct troupe__map *map, uint64_t current)
+{
+    uint64_t task = (current >> 1) - 1;
+
+    return current != 0 && task < map->view.plan.count &&
+           troupe__load_acquire(&map->view.states[task]) ==
+               TROUPE__TASK_PENDING;
 }
 
 void
 troupe__map_settle(struct troupe__pool_control *control,
                    struct troupe__map *map, const struct troupe__casualty *dead)
 {
-    struct troupe__bulk *bulk = map->bulk;
-    struct troupe__cell *cell = &bulk->cell[dead->index];
+    struct troupe__cell *cell = &map->view.bulk->cell[dead->index];
     uint64_t current = troupe__load_acquire(&cell->current);
     uint64_t task = (current >> 1) - 1;
-    bool over =
-        map->cancelled || control->pool->state == TROUPE__POOL_TERMINATED;
+    bool over = map->cancelled || control->state == TROUPE__POOL_TERMINATED;
 
     map->suspect = true;
     /* What we have killed a worker for is cancelled, not lost. */
-    if (current != 0 && task < bulk->count && (dead->lost || !over) &&
-        troupe__load_acquire(&troupe__bulk_states(bulk)[task]) ==
-            TROUPE__TASK_PENDING) {
+    if (is_pending(map, current) && (dead->lost || !over)) {
         if (current & TROUPE__CURRENT_BEGUN)
             interrupt(control, map, cell, (uint32_t)task, over, dead);
         else if (!over && troupe__range_begin(
-                              troupe__load_acquire(&cell->range)) == task + 1)
+                              troupe__cell_range(&map->view, cell)) == task + 1)
             put_back(cell, (uint32_t)task); /* taken, not begun */
     }
     troupe__store_release(&cell->current, UINT64_C(0));
@@ -256,50 +258,53 @@ static uint64_t
 ended_count(void *arg)
 {
     const struct troupe__map *map = arg;
+    const struct troupe__plan *plan = &map->view.plan;
     uint64_t ended = 0;
     uint32_t i;
 
     /* Counts die with workers, the end does not. */
     if (map->finished)
-        return map->bulk->count;
+        return plan->count;
     /* acquire: the results behind the count. */
-    for (i = 0; i < map->bulk->cells; i++)
-        ended += troupe__load_acquire(&map->bulk->cell[i].ended);
-    return ended;
+    for (i = 0; i < plan->cells; i++)
+        ended += troupe__load_acquire(&map->view.bulk->cell[i].ended);
+    return ended < plan->count ? ended : plan->count;
 }
 
 /* Whether a worker has no task of the job, nor a claim on its way. */
 static bool
-cell_quiet(const struct troupe__bulk *bulk, const struct troupe__cell *cell)
+cell_quiet(struct troupe__pool_control *control, const struct troupe__map *map,
+           uint32_t index)
 {
-    uint64_t current;
+    struct troupe__cell *cell = &map->view.bulk->cell[index];
 
     /* In this order: `current` is set before the range is changed. */
-    if (!troupe__range_empty(troupe__load_seq_cst(&cell->range)))
+    if (!troupe__range_empty(troupe__cell_range(&map->view, cell)))
         return false;
-    current = troupe__load_seq_cst(&cell->current);
-    return (current == 0 || (current >> 1) - 1 >= bulk->count ||
-            troupe__load_acquire(&troupe__bulk_states(
-                bulk)[(current >> 1) - 1]) != TROUPE__TASK_PENDING) &&
-           (troupe__load_seq_cst(&cell->claims) & 1) == 0;
+    /* A worker names the job before it does anything in it: what else may stand
+     * in its cell was left there. */
+    return !troupe__crew_is_at(control, index, map->view.bulk) ||
+           (!is_pending(map, troupe__load_seq_cst(&cell->current)) &&
+            (troupe__load_seq_cst(&cell->claims) & 1) == 0);
 }
 
 /* Whether nobody has anything of the job, nor can get it. A range moves from
  * cell to cell only with its receiver's count of claims: when those stand still
  * between two looks at all cells, nothing was missed. */
 static bool
-is_quiet(const struct troupe__bulk *bulk)
+is_quiet(struct troupe__pool_control *control, const struct troupe__map *map)
 {
+    const struct troupe__bulk_view *view = &map->view;
     uint64_t claims[2] = {0, 0};
     unsigned look;
     uint32_t i;
 
-    if ((uint32_t)troupe__load_seq_cst(&bulk->cursor) < bulk->count)
+    if ((uint32_t)troupe__load_seq_cst(&view->bulk->cursor) < view->plan.count)
         return false;
     for (look = 0; look < 2; look++) {
-        for (i = 0; i < bulk->cells; i++) {
-            claims[look] += troupe__load_seq_cst(&bulk->cell[i].claims);
-            if (!cell_quiet(bulk, &bulk->cell[i]))
+        for (i = 0; i < view->plan.cells; i++) {
+            claims[look] += troupe__load_seq_cst(&view->bulk->cell[i].claims);
+            if (!cell_quiet(control, map, i))
                 return false;
         }
     }
@@ -307,10 +312,22 @@ is_quiet(const struct troupe__bulk *bulk)
 }
 
 static bool
-any_pending(const struct troupe__bulk *bulk)
+any_pending(const struct troupe__map *map)
 {
-    return memchr(troupe__bulk_states(bulk), TROUPE__TASK_PENDING,
-                  bulk->count) != NULL;
+    return memchr(map->view.states, TROUPE__TASK_PENDING,
+                  map->view.plan.count) != NULL;
+}
+
+/* Whether every task has yielded a value. */
+static bool
+all_values(const struct troupe__map *map)
+{
+    const uint8_t *states = map->view.states;
+    size_t count = map->view.plan.count;
+
+    /* All are as the first one, and that has. */
+    return states[0] == TROUPE__TASK_VALUE &&
+           memcmp(states, states + 1, count - 1) == 0;
 }
 
 struct waiting {
@@ -323,42 +340,47 @@ static bool
 is_done(void *arg)
 {
     const struct waiting *waiting = arg;
+    struct troupe__pool_control *control = waiting->control;
     struct troupe__map *map = waiting->map;
-    struct troupe__bulk *bulk = map->bulk;
+    struct troupe__bulk *bulk = map->view.bulk;
     uint64_t cursor;
 
-    if (!map->suspect)
-        return ended_count(map) == bulk->count ||
-               (waiting->control->pool->state == TROUPE__POOL_TERMINATED &&
-                troupe__crew_gone(waiting->control));
-    if (waiting->control->pool->state == TROUPE__POOL_TERMINATED)
-        return troupe__crew_gone(waiting->control);
-    if (!is_quiet(bulk))
-        return false;
-    if (!any_pending(bulk))
+    /* Workers do nothing for a plan that was overwritten. */
+    if (!troupe__plan_stands(&bulk->job, &map->view.plan, map->cancelled)) {
+        map->damaged = true;
         return true;
-    /* Claims have died with workers. Nobody has anything, so all that is
-     * pending can be offered once more. */
+    }
+    if (!map->suspect && ended_count(map) == map->view.plan.count &&
+        !any_pending(map))
+        return true;
+    if (control->state == TROUPE__POOL_TERMINATED)
+        return troupe__crew_gone(control);
+    if (!is_quiet(control, map))
+        return false;
+    if (!any_pending(map))
+        return true;
+    /* Claims have died with workers, or what said who has them was overwritten.
+     * Nobody has anything, so all that is pending can be offered once more. */
+    map->suspect = true;
     cursor = troupe__load_relaxed(&bulk->cursor);
     troupe__store_seq_cst(&bulk->cursor, ((cursor >> 32) + 1) << 32);
-    troupe__pool_offer(waiting->control->pool, UINT32_MAX);
+    troupe__pool_offer(control->pool, UINT32_MAX);
     return false;
 }
 
 /* Giving up. */
 
 static bool
-has_task(const struct troupe__pool_worker *worker, const void *job)
+has_task(struct troupe__pool_control *control, uint32_t index, const void *arg)
 {
-    const struct troupe__bulk *bulk = job;
-    const struct troupe__cell *cell = &bulk->cell[worker->index];
+    const struct troupe__map *map = arg;
+    const struct troupe__cell *cell = &map->view.bulk->cell[index];
     uint64_t current = troupe__load_seq_cst(&cell->current);
 
+    (void)control;
     /* One that stands still inside a claim would go on with it later. */
     return (troupe__load_seq_cst(&cell->claims) & 1) != 0 ||
-           (current != 0 && (current >> 1) - 1 < bulk->count &&
-            troupe__load_acquire(&troupe__bulk_states(
-                bulk)[(current >> 1) - 1]) == TROUPE__TASK_PENDING);
+           is_pending(map, current);
 }
 
 /*
@@ -371,7 +393,8 @@ static void
 cancel(struct troupe__pool_control *control, struct troupe__thread *self,
        struct troupe__map *map)
 {
-    struct troupe__bulk *bulk = map->bulk;
+    struct troupe__bulk *bulk = map->view.bulk;
+    uint32_t count = map->view.plan.count;
     uint64_t cursor = troupe__load_relaxed(&bulk->cursor);
     unsigned spins;
     uint32_t i;
@@ -379,9 +402,9 @@ cancel(struct troupe__pool_control *control, struct troupe__thread *self,
     map->cancelled = true;
     (void)troupe__exchange_seq_cst(&bulk->job.cancelled, 1u);
     while (!troupe__cas_seq_cst(&bulk->cursor, &cursor,
-                                (cursor & ~(uint64_t)UINT32_MAX) | bulk->count))
+                                (cursor & ~(uint64_t)UINT32_MAX) | count))
         ;
-    for (i = 0; i < bulk->cells; i++) {
+    for (i = 0; i < map->view.plan.cells; i++) {
         struct troupe__cell *cell = &bulk->cell[i];
 
         /* A few instructions, for one that runs. */
@@ -393,23 +416,26 @@ cancel(struct troupe__pool_control *control, struct troupe__thread *self,
          * it, `current` names the task. */
         (void)troupe__exchange_seq_cst(&cell->range, UINT64_C(0));
     }
-    troupe__crew_kill(control, self, has_task, bulk);
+    troupe__crew_kill(control, self, has_task, map, bulk);
     troupe__crew_look(control, self);
-    for (i = 0; i < bulk->count; i++)
-        if (troupe__bulk_states(bulk)[i] == TROUPE__TASK_PENDING)
-            state_end(bulk, i, TROUPE__TASK_CANCELLED);
+    for (i = 0; i < count; i++)
+        if (map->view.states[i] == TROUPE__TASK_PENDING)
+            state_end(map, i, TROUPE__TASK_CANCELLED);
 }
 
 /* The tally. */
 
 static int
-status_of(const struct troupe__bulk *bulk, size_t task)
+status_of(const struct troupe__map *map, size_t task)
 {
-    switch (troupe__load_acquire(&troupe__bulk_states(bulk)[task])) {
+    int status;
+
+    switch (troupe__load_acquire(&map->view.states[task])) {
     case TROUPE__TASK_VALUE:
         return 0;
     case TROUPE__TASK_ERROR:
-        return ((const int32_t *)(uintptr_t)bulk->statuses)[task];
+        status = map->view.statuses[task];
+        return status != 0 ? status : -EBADMSG;
     case TROUPE__TASK_LOST:
         return -TROUPE_EWORKERLOST;
     default:
@@ -421,7 +447,7 @@ static void
 tally(struct troupe__map *map, bool clean, const struct request *r,
       troupe_map_report *report)
 {
-    const struct troupe__bulk *bulk = map->bulk;
+    const uint8_t *states = map->view.states;
     size_t i;
 
     memset(report, 0, sizeof(*report));
@@ -429,10 +455,10 @@ tally(struct troupe__map *map, bool clean, const struct request *r,
     report->first = UINT64_MAX;
     report->values = r->count;
     for (i = 0; !clean && i < r->count; i++) {
-        if (troupe__bulk_states(bulk)[i] == TROUPE__TASK_VALUE)
+        if (states[i] == TROUPE__TASK_VALUE)
             continue;
         report->values--;
-        switch (troupe__bulk_states(bulk)[i]) {
+        switch (states[i]) {
         case TROUPE__TASK_ERROR:
             report->errors++;
             break;
@@ -445,11 +471,12 @@ tally(struct troupe__map *map, bool clean, const struct request *r,
         }
         if (report->first == UINT64_MAX) {
             report->first = i;
-            report->first_status = status_of(bulk, i);
+            report->first_status = status_of(map, i);
         }
         if (r->results != NULL)
-            memset((char *)(uintptr_t)bulk->results + i * r->result_size, 0,
-                   r->result_size);
+            memset((char *)(uintptr_t)map->view.plan.results +
+                       i * r->result_size,
+                   0, r->result_size);
     }
     report->retried = map->retried;
     report->workers_lost = map->workers_lost;
@@ -462,21 +489,17 @@ static void
 end(struct troupe__pool_control *control, struct troupe__thread *self,
     struct request *r, struct troupe__map *map, troupe_map_report *report)
 {
-    const struct troupe__bulk *bulk = map->bulk;
+    const struct troupe__plan *plan = &map->view.plan;
     struct troupe__map **link;
-    uint64_t failed = 0;
-    bool clean;
+    bool clean = all_values(map);
     size_t i;
 
-    for (i = 0; i < bulk->cells; i++)
-        failed += troupe__load_relaxed(&bulk->cell[i].failed);
-    clean = failed == 0 && !map->suspect && !map->cancelled;
     tally(map, clean, r, report);
-    if (r->results != NULL && bulk->results != (uint64_t)(uintptr_t)r->results)
-        memcpy(r->results, (const void *)(uintptr_t)bulk->results,
+    if (r->results != NULL && plan->results != (uint64_t)(uintptr_t)r->results)
+        memcpy(r->results, (const void *)(uintptr_t)plan->results,
                r->count * r->result_size);
     for (i = 0; r->o.statuses != NULL && i < r->count; i++)
-        r->o.statuses[i] = clean ? 0 : status_of(bulk, i);
+        r->o.statuses[i] = clean ? 0 : status_of(map, i);
     for (link = &control->maps; *link != map; link = &(*link)->next)
         ;
     *link = map->next;
@@ -512,8 +535,8 @@ run(struct troupe__pool_control *control, struct troupe__thread *self,
         troupe__crew_wait(control, self, deadline, &ticker, is_done, &waiting);
     (void)pthread_mutex_lock(&control->lock);
     map.finished =
-        status == 0 && !(control->pool->state == TROUPE__POOL_TERMINATED &&
-                         any_pending(map.bulk));
+        status == 0 && !map.damaged &&
+        !(control->state == TROUPE__POOL_TERMINATED && any_pending(&map));
     if (!map.finished)
         cancel(control, self, &map);
     (void)pthread_mutex_unlock(&control->lock);
@@ -524,6 +547,8 @@ run(struct troupe__pool_control *control, struct troupe__thread *self,
     (void)pthread_mutex_unlock(&control->lock);
     if (status < 0)
         return status;
+    if (map.damaged)
+        return troupe__detail(-EBADMSG, "the job was overwritten");
     if (!map.finished)
         return troupe__detail(-ESHUTDOWN, "the pool was terminated");
     return report->values == r->count ? 0 : TROUPE_TASKS_FAILED;
@@ -557,7 +582,7 @@ troupe_pool_map(troupe_pool *pool, troupe_map_function *function,
         status = request_check(&r);
     if (status < 0)
         return status;
-    if (troupe__load_acquire(&pool->state) != TROUPE__POOL_OPEN)
+    if (troupe__load_acquire(&control->state) != TROUPE__POOL_OPEN)
         return troupe__detail(-ESHUTDOWN, "the pool is closed");
     if (count != 0)
         status = run(control, self, &r, deadline, &report);

@@ -76,16 +76,15 @@ troupe__pool_enter(const troupe_pool *pool, struct troupe__thread **ret_self,
     *ret_error = -EINVAL;
     if (troupe__pool_check(pool) == NULL)
         return NULL;
-    *ret_error = troupe__detail(-EXDEV, "the pool was made by another process");
-    if (pool->member != (*ret_self)->member ||
-        pool->member_generation != (*ret_self)->slot->member_generation)
-        return NULL;
     (void)pthread_mutex_lock(&controls_lock);
     for (control = controls; control != NULL; control = control->next)
         if (control->pool == pool &&
             troupe__pool_is_creator(control, *ret_self))
             break;
     (void)pthread_mutex_unlock(&controls_lock);
+    if (control == NULL)
+        *ret_error =
+            troupe__detail(-EXDEV, "the pool was made by another process");
     return control;
 }
 
@@ -121,6 +120,7 @@ control_new(struct troupe__thread *self, const troupe_pool_options *o)
         free(control);
         return NULL;
     }
+    control->processes = o->processes;
     control->member.number = self->member;
     control->member.generation = self->slot->member_generation;
     (void)snprintf(control->name, sizeof(control->name), "%s",
@@ -158,19 +158,18 @@ object_new(struct troupe__thread *self, const troupe_pool_options *o)
         sizeof(troupe_pool) + o->processes * sizeof(struct troupe__pool_worker);
     troupe_pool *pool =
         troupe__object_new(self, TROUPE__KIND_POOL, size, size, o->name);
-    uint32_t i;
 
     if (pool == NULL)
         return NULL;
     pool->processes = o->processes;
     pool->member = self->member;
     pool->member_generation = self->slot->member_generation;
-    for (i = 0; i < o->processes; i++)
-        pool->workers[i].index = i;
     return troupe__object_publish(self, pool) == 0 ? pool : NULL;
 }
 
 static void exit_call(void *arg);
+static void destroy(struct troupe__pool_control *control,
+                    struct troupe__thread *self);
 
 /*
  * Frees what no process uses any more. Unless the exit of this process has
@@ -182,7 +181,7 @@ control_end(struct troupe__pool_control *control, struct troupe__thread *self)
 {
     if (troupe_finalizer_cancel(control->finalizer) < 0)
         return;
-    troupe__pool_destroy(self, control->pool);
+    destroy(control, self);
     control_free(control);
 }
 
@@ -193,6 +192,7 @@ troupe_pool_new(troupe_pool **ret_pool, const troupe_pool_options *options)
     struct troupe__pool_control *control;
     struct troupe__thread *self;
     troupe_pool_options o;
+    uint32_t i;
     int status;
 
     troupe__detail_clear();
@@ -214,10 +214,14 @@ troupe_pool_new(troupe_pool **ret_pool, const troupe_pool_options *options)
         control_free(control);
         return troupe__detail(-ENOMEM, "a pool of %u workers", o.processes);
     }
+    for (i = 0; i < o.processes; i++) {
+        control->crew[i].pool = control->pool;
+        control->crew[i].worker = &control->pool->workers[i];
+    }
     status = troupe__exit_add(exit_call, control, EXIT_PRIORITY,
                               &control->finalizer);
     if (status < 0) {
-        troupe__pool_destroy(self, control->pool);
+        destroy(control, self);
         control_free(control);
         return troupe__detail(status, status == -ESHUTDOWN
                                           ? "the process is exiting"
@@ -226,7 +230,7 @@ troupe_pool_new(troupe_pool **ret_pool, const troupe_pool_options *options)
     (void)pthread_mutex_lock(&control->lock);
     status = troupe__crew_fill(control);
     (void)pthread_mutex_unlock(&control->lock);
-    if (troupe__load_relaxed(&control->pool->alive) == 0) {
+    if (control->alive == 0) {
         control_end(control, self);
         return status;
     }
@@ -247,8 +251,9 @@ state_raise(struct troupe__pool_control *control, enum troupe__pool_state state)
 {
     troupe_pool *pool = control->pool;
 
-    if (troupe__load_relaxed(&pool->state) < (uint32_t)state)
-        troupe__store_seq_cst(&pool->state, (uint32_t)state);
+    if (control->state < (uint32_t)state)
+        troupe__store_release(&control->state, (uint32_t)state);
+    troupe__store_seq_cst(&pool->state, control->state);
     troupe__pool_offer(pool, UINT32_MAX);
     troupe__eventword_signal(&pool->news.event, UINT32_MAX);
 }
@@ -277,7 +282,7 @@ terminate(struct troupe__pool_control *control)
     uint32_t i;
 
     state_raise(control, TROUPE__POOL_TERMINATED);
-    for (i = 0; i < control->pool->processes; i++) {
+    for (i = 0; i < control->processes; i++) {
         if (control->crew[i].process == NULL)
             continue;
         control->crew[i].killed = true;
@@ -323,7 +328,7 @@ troupe_pool_join(troupe_pool *pool, troupe_deadline deadline)
     if (control == NULL)
         return status;
     troupe_log(TROUPE_LOG_DEBUG, "joining pool");
-    if (troupe__load_acquire(&pool->state) == TROUPE__POOL_OPEN)
+    if (troupe__load_acquire(&control->state) == TROUPE__POOL_OPEN)
         return troupe__detail(-EBUSY, "the pool is neither closed nor "
                                       "terminated");
     return troupe__crew_wait(control, self, deadline, NULL, is_gone, control);
@@ -393,39 +398,44 @@ troupe_pool_free(troupe_pool *pool)
 
 /* Whether some worker looks at a job. */
 static bool
-job_watched(const troupe_pool *pool, uint64_t offset)
+job_watched(const struct troupe__pool_control *control, const void *job)
 {
     uint32_t i;
 
-    for (i = 0; i < pool->processes; i++)
-        if (troupe__load_seq_cst(&pool->workers[i].job) == offset)
+    for (i = 0; i < control->processes; i++)
+        if (troupe__crew_is_at(control, i, job))
             return true;
     return false;
 }
 
+/* Frees a job, if there is one that the pool holds, and what it holds. */
 static void
-job_free(struct troupe__thread *self, troupe_pool *pool, unsigned place)
+job_free(struct troupe__thread *self, troupe_pool *pool, uint32_t record)
 {
-    struct troupe__job *job = troupe__block_at(pool->records[place]);
+    struct troupe__job *job = troupe__block_at(record);
 
-    if (troupe__block_owner(job) == troupe__owner_held(pool)) {
-        if (job->kind == TROUPE__JOB_STREAM)
-            troupe__stream_empty(self, (struct troupe__stream *)job);
-        (void)troupe__block_free(self, job, troupe__owner_held(pool));
-    }
-    troupe__store_release(&pool->records[place], 0u);
+    if (record == 0 || troupe__block_owner(job) != troupe__owner_held(pool))
+        return;
+    troupe__stream_empty(self, job);
+    (void)troupe__block_free(self, job, troupe__owner_held(pool));
 }
 
 /* Frees ended jobs that nobody looks at any more. */
 static void
-jobs_sweep(struct troupe__thread *self, troupe_pool *pool)
+jobs_sweep(struct troupe__pool_control *control, struct troupe__thread *self)
 {
     unsigned i;
 
-    for (i = 0; i < TROUPE__POOL_JOBS; i++)
-        if (pool->records[i] != 0 && pool->jobs[i] == 0 &&
-            !job_watched(pool, (uint64_t)pool->records[i] << 4))
-            job_free(self, pool, i);
+    for (i = 0; i < TROUPE__POOL_JOBS; i++) {
+        struct troupe__pool_place *place = &control->places[i];
+
+        if (place->record == 0 || place->offered ||
+            job_watched(control, troupe__block_at(place->record)))
+            continue;
+        job_free(self, control->pool, place->record);
+        place->record = 0;
+        troupe__store_release(&control->pool->records[i], 0u);
+    }
 }
 
 int
@@ -437,9 +447,9 @@ troupe__pool_job_new(struct troupe__pool_control *control,
     struct troupe__job *job;
     unsigned place;
 
-    jobs_sweep(self, pool);
+    jobs_sweep(control, self);
     for (place = 0; place < TROUPE__POOL_JOBS; place++)
-        if (pool->records[place] == 0)
+        if (control->places[place].record == 0)
             break;
     if (place == TROUPE__POOL_JOBS)
         return troupe__detail(-EBUSY, "%u maps and iterators are in use",
@@ -452,8 +462,8 @@ troupe__pool_job_new(struct troupe__pool_control *control,
     /* Before it is the pool's: who frees it for a dead creator reads it, and
      * what it holds else may be an earlier job. */
     memset(job, 0, cleared);
-    troupe__store_release(&pool->records[place],
-                          (uint32_t)(troupe__family_offset(job) >> 4));
+    control->places[place].record = troupe__block_record(job);
+    troupe__store_release(&pool->records[place], troupe__block_record(job));
     (void)troupe__block_pass(job, troupe__owner_held(self->slot),
                              troupe__owner_held(pool));
     *ret_place = place;
@@ -461,38 +471,92 @@ troupe__pool_job_new(struct troupe__pool_control *control,
     return 0;
 }
 
-void
-troupe__pool_job_publish(struct troupe__pool_control *control, unsigned place,
-                         const void *job)
+/* What stands in a place of the job table. */
+static uint64_t
+place_offset(const struct troupe__pool_place *place)
 {
+    return place->offered
+               ? troupe__family_offset(troupe__block_at(place->record))
+               : 0;
+}
+
+void
+troupe__pool_job_publish(struct troupe__pool_control *control, unsigned place)
+{
+    control->places[place].offered = true;
     /* seq_cst: pairs with job_hold() of the workers. */
     troupe__store_seq_cst(&control->pool->jobs[place],
-                          troupe__family_offset(job));
-    troupe__store_relaxed(&control->pool->offered, control->pool->offered + 1);
+                          place_offset(&control->places[place]));
+    troupe__store_relaxed(&control->pool->offered, ++control->offered);
 }
 
 void
 troupe__pool_job_end(struct troupe__pool_control *control,
                      struct troupe__thread *self, unsigned place)
 {
+    control->places[place].offered = false;
     (void)troupe__exchange_seq_cst(&control->pool->jobs[place], UINT64_C(0));
-    troupe__store_relaxed(&control->pool->offered, control->pool->offered - 1);
-    jobs_sweep(self, control->pool);
-    if (troupe__load_relaxed(&control->pool->state) == TROUPE__POOL_CLOSED)
+    troupe__store_relaxed(&control->pool->offered, --control->offered);
+    jobs_sweep(control, self);
+    if (control->state == TROUPE__POOL_CLOSED)
         troupe__pool_offer(control->pool, UINT32_MAX); /* it may be the end */
 }
 
 void
-troupe__pool_destroy(struct troupe__thread *self, troupe_pool *pool)
+troupe__pool_restate(struct troupe__pool_control *control)
 {
+    troupe_pool *pool = control->pool;
+    bool changed = false;
+    uint32_t i;
+
+    if (troupe__load_relaxed(&pool->state) != control->state ||
+        troupe__load_relaxed(&pool->offered) != control->offered ||
+        pool->processes != control->processes ||
+        pool->member != control->member.number ||
+        pool->member_generation != control->member.generation) {
+        pool->processes = control->processes;
+        pool->member = control->member.number;
+        pool->member_generation = control->member.generation;
+        troupe__store_relaxed(&pool->offered, control->offered);
+        troupe__store_seq_cst(&pool->state, control->state);
+        changed = true;
+    }
+    for (i = 0; i < TROUPE__POOL_JOBS; i++) {
+        const struct troupe__pool_place *place = &control->places[i];
+
+        if (troupe__load_relaxed(&pool->records[i]) == place->record &&
+            troupe__load_relaxed(&pool->jobs[i]) == place_offset(place))
+            continue;
+        troupe__store_release(&pool->records[i], place->record);
+        troupe__store_seq_cst(&pool->jobs[i], place_offset(place));
+        changed = true;
+    }
+    /* Nobody is barred but under the lock, see troupe__crew_kill(). */
+    for (i = 0; i < control->processes; i++) {
+        if (troupe__load_relaxed(&control->crew[i].worker->barred) == 0)
+            continue;
+        troupe__store_seq_cst(&control->crew[i].worker->barred, 0u);
+        changed = true;
+    }
+    if (!changed)
+        return;
+    troupe_log(TROUPE_LOG_WARNING, "the pool's memory was overwritten");
+    troupe__pool_offer(pool, UINT32_MAX);
+}
+
+/* Frees what a pool without processes holds, and the pool. */
+static void
+destroy(struct troupe__pool_control *control, struct troupe__thread *self)
+{
+    troupe_pool *pool = control->pool;
     unsigned i;
 
     /* Without the lock, for there may be much: they are nobody else's as long
      * as this process lives. */
     for (i = 0; i < TROUPE__POOL_JOBS; i++) {
         pool->jobs[i] = 0;
-        if (pool->records[i] != 0)
-            job_free(self, pool, i);
+        job_free(self, pool, control->places[i].record);
+        pool->records[i] = 0;
     }
     /* Not to be had (its holder was stopped, perhaps in this very pool): the
      * rest goes with this process. */
@@ -514,20 +578,38 @@ troupe__pool_context_check(const void *context, size_t context_size)
 
 /* Figures. */
 
+/* How many places the worker table has, for who has no copy of the number; 0:
+ * it was overwritten. */
+static uint32_t
+places(const troupe_pool *pool)
+{
+    uint32_t count = troupe__load_relaxed(&pool->processes);
+
+    return count <= TROUPE_POOL_MAX_PROCESSES &&
+                   sizeof(*pool) + count * sizeof(pool->workers[0]) <=
+                       troupe__block_size(pool)
+               ? count
+               : 0;
+}
+
 int
 troupe_pool_info_get(troupe_pool *pool, troupe_pool_info *info)
 {
     troupe_pool_info found = {.size = sizeof(found)};
+    uint32_t processes;
     uint32_t i;
 
     if (troupe__pool_check(pool) == NULL || !troupe__info_valid(info))
         return -EINVAL;
-    found.processes = pool->processes;
+    processes = places(pool);
+    if (processes == 0)
+        return -EBADMSG;
+    found.processes = processes;
     found.alive = troupe__load_relaxed(&pool->alive);
     found.workers_lost = troupe__load_relaxed(&pool->workers_lost);
     found.tasks_ended = troupe__load_relaxed(&pool->tasks_ended);
     found.tasks_interrupted = troupe__load_relaxed(&pool->tasks_interrupted);
-    for (i = 0; i < pool->processes; i++) {
+    for (i = 0; i < processes; i++) {
         const struct troupe__pool_worker *w = &pool->workers[i];
 
         found.tasks_ended += troupe__load_relaxed(&w->ended);
@@ -543,11 +625,15 @@ int
 troupe_pool_workers(troupe_pool *pool, troupe_pool_worker *workers,
                     size_t count, size_t *ret_count)
 {
+    uint32_t processes;
     uint32_t i;
 
     if (troupe__pool_check(pool) == NULL || (workers == NULL && count != 0))
         return -EINVAL;
-    for (i = 0; i < pool->processes && i < count; i++) {
+    processes = places(pool);
+    if (processes == 0)
+        return -EBADMSG;
+    for (i = 0; i < processes && i < count; i++) {
         const struct troupe__pool_worker *w = &pool->workers[i];
 
         memset(&workers[i], 0, sizeof(workers[i]));
@@ -558,7 +644,7 @@ troupe_pool_workers(troupe_pool *pool, troupe_pool_worker *workers,
         workers[i].tasks_ended = troupe__load_relaxed(&w->ended);
     }
     if (ret_count != NULL)
-        *ret_count = pool->processes;
+        *ret_count = processes;
     return 0;
 }
 
@@ -568,14 +654,15 @@ static bool
 all_dead(const troupe_pool *pool)
 {
     struct troupe__member_ref ref = {pool->member, pool->member_generation};
+    uint32_t count = places(pool);
     uint32_t i;
 
     /* If it died in the start of a worker, that one may live unrecorded. */
-    if (!troupe__member_dead(ref) ||
+    if (count == 0 || !troupe__member_dead(ref) ||
         (troupe__load_acquire(&pool->starting) != 0 &&
          troupe__member_has_children(ref)))
         return false;
-    for (i = 0; i < pool->processes; i++) {
+    for (i = 0; i < count; i++) {
         ref.number = pool->workers[i].member;
         ref.generation = pool->workers[i].member_generation;
         if (ref.number != 0 && !troupe__member_dead(ref))
@@ -594,8 +681,7 @@ recover(void *object, void *arg)
     if (!all_dead(pool))
         return;
     for (i = 0; i < TROUPE__POOL_JOBS; i++)
-        if (pool->records[i] != 0)
-            job_free(self, pool, i);
+        job_free(self, pool, troupe__load_relaxed(&pool->records[i]));
     troupe__object_free(self, pool);
 }
 

@@ -23,26 +23,43 @@
 
 /* The process in one place of the worker table. */
 struct troupe__crew {
-    troupe_process *process; /* NULL: none */
+    troupe_pool *pool;                  /* constant */
+    struct troupe__pool_worker *worker; /* the place; constant */
+    troupe_process *process;            /* NULL: none */
     pid_t pid;
+    /* Of its thread, from when it was first seen in the table. */
+    uint64_t tag;
     bool killed;      /* by us */
     bool dead_before; /* it was seen dead before we killed it */
     int64_t start_at; /* not before this */
 };
 
+/* One place of the job table: the record of the job's block, 0 when there is
+ * none, and whether it is offered to the workers. */
+struct troupe__pool_place {
+    uint32_t record;
+    bool offered;
+};
+
 /*
  * The creator's private record of a pool. Everything is under `lock`, which is
  * held while the dead are looked for and replaced, never while a thread waits
- * for work to end.
+ * for work to end. Where it says the same as the heap it is the truth, and what
+ * stands there is what the others are told.
  */
 struct troupe__pool_control {
     struct troupe__pool_control *next; /* under the list's lock */
     troupe_pool *pool;
     struct troupe__member_ref member; /* of the creator; constant */
     uint64_t finalizer;               /* constant */
+    uint32_t processes;               /* constant */
 
     pthread_mutex_t lock;
     char name[32];
+    uint32_t state;   /* enum troupe__pool_state; read without the lock */
+    uint32_t alive;   /* workers */
+    uint32_t offered; /* jobs in the table */
+    struct troupe__pool_place places[TROUPE__POOL_JOBS];
     struct troupe__crew *crew;
     uint64_t made;      /* workers, for their names */
     uint32_t useless;   /* deaths in a row before anything was done */
@@ -63,16 +80,36 @@ struct troupe__interrupted {
     uint32_t times;
 };
 
+/* A job as its creator sees it, and a worker during one turn: by a copy of the
+ * plan. */
+struct troupe__bulk_view {
+    struct troupe__bulk *bulk;
+    struct troupe__plan plan;
+    uint8_t *states;
+    int32_t *statuses;
+};
+
+struct troupe__stream_view {
+    struct troupe__stream *stream;
+    struct troupe__plan plan;
+    uint32_t window;
+    uint32_t words; /* of each bit map */
+    uint64_t *ready;
+    uint64_t *done;
+    struct troupe__task_slot *slots;
+};
+
 /* A map that its caller waits for: on that thread's stack. */
 struct troupe__map {
     struct troupe__map *next;
-    struct troupe__bulk *bulk;
+    struct troupe__bulk_view view;
     unsigned place; /* in the job table */
     uint32_t retries;
     /* A worker has died since the map began: the counters may be too low, and
      * tasks may be with nobody. */
     bool suspect;
     bool cancelled;
+    bool damaged;  /* its plan was overwritten */
     bool finished; /* every task has ended */
     struct troupe__interrupted *interrupted;
     size_t interrupted_count;
@@ -108,7 +145,7 @@ int troupe__pool_job_new(struct troupe__pool_control *control,
 
 /* Offers it to the workers. Lock held. */
 void troupe__pool_job_publish(struct troupe__pool_control *control,
-                              unsigned place, const void *job);
+                              unsigned place);
 
 /* Takes it from the workers; its memory is freed when the last of them has
  * turned away. Lock held. */
@@ -118,12 +155,12 @@ void troupe__pool_job_end(struct troupe__pool_control *control,
 /* Wakes idle workers: there may be something for `count` of them. */
 void troupe__pool_offer(troupe_pool *pool, uint32_t count);
 
-/* Frees what a pool without processes holds, and the pool. */
-void troupe__pool_destroy(struct troupe__thread *self, troupe_pool *pool);
+/* What the creator has told the workers it tells them again, should a wild
+ * store have changed it. Lock held. */
+void troupe__pool_restate(struct troupe__pool_control *control);
 
-/* Frees the blocks of all slots. */
-void troupe__stream_empty(struct troupe__thread *self,
-                          struct troupe__stream *stream);
+/* Frees the blocks of all slots, if the job is a stream. */
+void troupe__stream_empty(struct troupe__thread *self, struct troupe__job *job);
 
 /* Copies a context into the job's memory or checks that it lies in the heap.
  * 0 or -EFAULT. */
@@ -141,17 +178,29 @@ void troupe__crew_look(struct troupe__pool_control *control,
                        struct troupe__thread *self);
 
 /*
- * Kills the workers chosen for having a task of the job, waits for their deaths
- * and settles them; those that were not dead before do not count as lost.
- * Nobody else gets a task of the job any more, but the job still stands in the
- * table. A worker that turns to another job meanwhile is spared: no other job
- * minds. Lock held.
+ * Kills the workers chosen, by their index, for having a task of the job, waits
+ * for their deaths and settles them; those that were not dead before do not
+ * count as lost. Nobody else gets a task of the job any more, but the job still
+ * stands in the table. A worker that turns to another job meanwhile is spared:
+ * no other job minds. Lock held.
  */
 void troupe__crew_kill(struct troupe__pool_control *control,
                        struct troupe__thread *self,
-                       bool (*chosen)(const struct troupe__pool_worker *worker,
-                                      const void *job),
-                       const void *job);
+                       bool (*chosen)(struct troupe__pool_control *control,
+                                      uint32_t index, const void *arg),
+                       const void *arg, const void *job);
+
+/* Whether a worker names the job as the one that it looks at. */
+bool troupe__crew_is_at(const struct troupe__pool_control *control,
+                        uint32_t index, const void *job);
+
+/* The tag of the worker's thread in a place that has a process; 0: it has none
+ * yet. Lock held. */
+uint64_t troupe__crew_tag(struct troupe__pool_control *control, uint32_t index);
+
+/* Whether a tag is that of a worker whose death has not been settled. Lock
+ * held. */
+bool troupe__crew_has(const struct troupe__pool_control *control, uint64_t tag);
 
 /* Whether all processes have ended and were settled. Lock held. */
 bool troupe__crew_gone(const struct troupe__pool_control *control);
@@ -175,7 +224,8 @@ struct troupe__casualty {
     bool lost; /* of its own accord, or killed by others */
 };
 
-/* What is to be done about a job when a worker has died. Lock held. */
+/* What is to be done about a job when a worker has died; a stream may also be
+ * looked at when none has (NULL), for what else may be missing. Lock held. */
 void troupe__map_settle(struct troupe__pool_control *control,
                         struct troupe__map *map,
                         const struct troupe__casualty *dead);
@@ -218,8 +268,9 @@ void troupe__ticker_end(struct troupe__ticker *ticker);
 
 /* In the workers. */
 
-/* Target of a worker's process; the argument is its place in the table. */
-int troupe__worker_main(void *place);
+/* Target of a worker's process; the argument is its struct troupe__crew, in the
+ * worker's copy of the creator's memory. */
+int troupe__worker_main(void *crew);
 
 /*
  * A worker's turn at a job, zeroed at first. With one job in the pool it has no
@@ -245,22 +296,47 @@ troupe__turn_over(const troupe_pool *pool, struct troupe__turn *turn)
 /* Works on a job as long as there is something for this worker and its turn
  * lasts; false: there was nothing. */
 bool troupe__bulk_run(troupe_pool *pool, struct troupe__pool_worker *worker,
-                      struct troupe__bulk *bulk);
+                      const struct troupe__bulk_view *view);
 bool troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,
                         struct troupe__pool_worker *worker,
-                        struct troupe__stream *stream);
+                        const struct troupe__stream_view *view);
 
 /* Whether there seems to be something to do. */
-bool troupe__bulk_waits(const struct troupe__bulk *bulk);
-bool troupe__stream_waits(const struct troupe__stream *stream);
+bool troupe__bulk_waits(const struct troupe__bulk_view *view);
+bool troupe__stream_waits(const struct troupe__stream_view *view);
 
-/* Parts of a job. */
+/* Parts of a job: job.c. */
 
-static inline struct troupe__task_slot *
-troupe__stream_slot(const struct troupe__stream *stream, uint32_t index)
+/* Bytes of the job with its parts, but for copies of the caller's. */
+uint64_t troupe__plan_size(const struct troupe__plan *plan);
+
+/* Seals the plan and puts it into the job. */
+void troupe__plan_write(struct troupe__job *job, struct troupe__plan *plan);
+
+/* Copies a job's plan; false: it is none, and nothing of the job may be
+ * used. */
+bool troupe__plan_read(const struct troupe__job *job,
+                       struct troupe__plan *ret_plan);
+
+/* Whether the job still says what its creator has put there. */
+bool troupe__plan_stands(const struct troupe__job *job,
+                         const struct troupe__plan *plan, bool cancelled);
+
+void troupe__bulk_view(struct troupe__bulk *bulk,
+                       const struct troupe__plan *plan,
+                       struct troupe__bulk_view *ret_view);
+void troupe__stream_view(struct troupe__stream *stream,
+                         const struct troupe__plan *plan,
+                         struct troupe__stream_view *ret_view);
+
+static inline uint32_t
+troupe__stream_words(const struct troupe__plan *plan)
 {
-    return (struct troupe__task_slot *)(uintptr_t)stream->slots + index;
+    return plan->count / 64 + (plan->count % 64 != 0);
 }
+
+uint32_t troupe__item_seal(const struct troupe__task_slot *slot, uint64_t item,
+                           uint64_t item_size, uint64_t index);
 
 static inline uint32_t
 troupe__range_begin(uint64_t range)
@@ -286,10 +362,21 @@ troupe__range_empty(uint64_t range)
     return troupe__range_begin(range) >= troupe__range_end(range);
 }
 
-static inline uint8_t *
-troupe__bulk_states(const struct troupe__bulk *bulk)
+/*
+ * The range of a cell. One that goes beyond the job's tasks, which nobody has
+ * put there, is taken away: all that is then with nobody is found in the end,
+ * see docs/design/pool.md.
+ */
+static inline uint64_t
+troupe__cell_range(const struct troupe__bulk_view *view,
+                   struct troupe__cell *cell)
 {
-    return (uint8_t *)(uintptr_t)bulk->states;
+    uint64_t range = troupe__load_seq_cst(&cell->range);
+
+    while (TROUPE__UNLIKELY(troupe__range_end(range) > view->plan.count))
+        if (troupe__cas_seq_cst(&cell->range, &range, UINT64_C(0)))
+            return 0;
+    return range;
 }
 
 #endif

@@ -10,6 +10,11 @@
  * Writers: `creator` says that only threads of the creator write, under the
  * lock of its private record, unless something else is said; `worker` the one
  * worker that the line belongs to.
+ *
+ * Nothing here is trusted, for any member may write anywhere. Where things are
+ * and how many there are, the creator knows from copies of its own (pool.h);
+ * the others copy what was sealed (struct troupe__plan, an item), once, and
+ * look at the seal. What is a hint leads at worst to a second look.
  */
 #ifndef TROUPE_SRC_POOL_POOL_LAYOUT_H
 #define TROUPE_SRC_POOL_POOL_LAYOUT_H
@@ -40,7 +45,6 @@ struct troupe__pool_worker {
      * the job table has the same offset, the job is not freed. worker */
     uint64_t job;
     uint64_t ended;  /* tasks ended by this process. worker */
-    uint32_t index;  /* in the table. creator */
     int32_t pid;     /* worker; 0 again by the creator */
     uint32_t busy;   /* it has a task. worker */
     uint32_t left;   /* it ends by itself, nothing is lost. worker */
@@ -50,7 +54,7 @@ struct troupe__pool_worker {
     /* It turns to no other job than the one it is at: it may be killed for
      * that one. creator */
     uint32_t barred;
-    uint32_t reserved_[18];
+    uint32_t reserved_[19];
 };
 
 struct troupe_pool {
@@ -97,16 +101,34 @@ struct troupe_pool {
     struct troupe__pool_worker workers[];
 };
 
-/* What every job begins with. Constant, but for `cancelled`. */
-struct troupe__job {
-    uint32_t kind; /* enum troupe__job_kind */
-    uint32_t cancelled;
+enum troupe__job_kind { TROUPE__JOB_BULK = 1, TROUPE__JOB_STREAM = 2 };
+
+/*
+ * What a job is. Constant: the creator has a copy, and finds out when this one
+ * was overwritten; a worker takes one for each of its turns, if the seal is
+ * right (job.c). Where the parts of the job stand follows from the numbers.
+ */
+struct troupe__plan {
     uint64_t function;
     uint64_t context;
-    uint64_t reserved_;
+    uint64_t items; /* of a map, as the rest here */
+    uint64_t results;
+    uint64_t item_size;
+    uint64_t result_size;
+    uint32_t kind;  /* enum troupe__job_kind */
+    uint32_t count; /* tasks of a map; slots of a stream */
+    uint32_t cells; /* of a map */
+    uint32_t seal;
 };
 
-enum troupe__job_kind { TROUPE__JOB_BULK = 1, TROUPE__JOB_STREAM = 2 };
+/* What every job begins with. */
+struct troupe__job {
+    struct troupe__plan plan;
+    uint32_t cancelled; /* creator */
+    /* In a stream, where workers look first, so that old items go first. A
+     * hint. */
+    uint32_t next;
+};
 
 /* State of a task in a bulk job: PENDING is left once, by compare-and-swap. */
 enum troupe__task_state {
@@ -132,10 +154,9 @@ enum troupe__task_state {
 struct troupe__cell {
     uint64_t range;
     uint64_t current;
-    uint64_t ended;  /* tasks ended by the worker in this place. worker */
-    uint64_t failed; /* of these, without a value */
+    uint64_t ended; /* tasks ended by the worker in this place. worker */
     uint32_t claims;
-    uint32_t reserved_[7];
+    uint32_t reserved_[9];
 };
 
 #define TROUPE__CURRENT_BEGUN 1u
@@ -144,22 +165,11 @@ struct troupe__cell {
  * in the heap. */
 struct troupe__bulk {
     struct troupe__job job;
-    uint64_t items;
-    uint64_t results;
-    uint64_t item_size;
-    uint64_t result_size;
-
-    /* Where the parts are: addresses. */
-    uint64_t states;
-    uint64_t statuses;
-    uint32_t count;
-    uint32_t cells; /* how many there are */
-    uint64_t reserved_[5];
 
     /* pass << 32 | first task that nobody has claimed. A new pass over all
      * tasks is made when claims have died; it finds what is still pending. */
     uint64_t cursor;
-    uint64_t reserved2_[7];
+    uint64_t reserved_[6];
 
     struct troupe__cell cell[];
 };
@@ -199,7 +209,8 @@ _Static_assert((TROUPE__SLOT_MASK & (TROUPE__TAG_SLOT | TROUPE__TAG_MARK)) == 0,
 #define TROUPE__SLOT_INLINE 64u
 
 /*
- * One task of a stream. Aligned to 64: it holds blocks.
+ * One task of a stream. Aligned to 64: it holds blocks. Item, size and index
+ * are sealed.
  *
  * The value is committed by passing its block from the attempt's scope to the
  * slot: `block` and `value_size` are written before, by the worker that has the
@@ -209,10 +220,11 @@ _Static_assert((TROUPE__SLOT_MASK & (TROUPE__TAG_SLOT | TROUPE__TAG_MARK)) == 0,
  */
 struct troupe__task_slot {
     uint64_t state;
-    uint64_t index;
-    uint64_t user;
     uint64_t item; /* address */
     uint64_t item_size;
+    uint64_t index;
+    uint32_t seal;
+    uint32_t reserved_;
     uint64_t value_size;
     uint32_t item_block; /* record of a block that the slot holds; 0: none */
     uint32_t block;      /* likewise, of the value */
@@ -221,27 +233,22 @@ struct troupe__task_slot {
     int32_t status;
     int32_t pid;
     int32_t signal;
-    uint32_t reserved_[13];
+    uint32_t reserved2_[13];
     unsigned char item_inline[TROUPE__SLOT_INLINE];
     unsigned char value_inline[TROUPE__SLOT_INLINE];
     char message[TROUPE_TASK_MESSAGE];
 };
 
-/* An imap: followed by its two bit maps, one bit for each slot, and the slots.
- * A bit is set after the state it tells of, and taken before it is acted upon:
- * it may be missing when a worker has died, and is then set again. */
+/* An imap: followed by its two bit maps (ready and done), one bit for each
+ * slot, and the slots. A bit is set after the state it tells of, and taken
+ * before it is acted upon: it may be missing when a worker has died, and is
+ * then set again. */
 struct troupe__stream {
     struct troupe__job job;
-    uint32_t window;
-    uint32_t words; /* of each bit map */
-    uint64_t ready; /* addresses */
-    uint64_t done;
-    uint64_t slots;
-    /* Where workers look first, so that old items go first. A hint. */
-    uint32_t next;
-    uint32_t reserved_[15];
+    uint64_t reserved_[7];
 };
 
+_Static_assert(sizeof(struct troupe__plan) == 64, "a line");
 _Static_assert(sizeof(struct troupe__pool_worker) == 128, "two lines each");
 _Static_assert(sizeof(struct troupe__cell) == 64, "a line each");
 _Static_assert(sizeof(struct troupe__bulk) % 64 == 0, "cells are lines");

@@ -23,48 +23,33 @@ struct troupe_task {
     troupe_pool *pool;
     struct troupe__stream *stream;
     struct troupe__task_slot *slot;
+    /* Copies of what the slot says. */
+    const void *item;
+    size_t item_size;
+    uint64_t index;
+    uint32_t attempt;
     troupe_scope *scope; /* made when the task first wants memory */
     void *value;         /* a block of the scope, or NULL */
     size_t value_size;   /* without a block: what lies in the slot */
     int failed;          /* by troupe_task_fail() */
 };
 
-static uint64_t *
-words(uint64_t address)
-{
-    return (uint64_t *)(uintptr_t)address;
-}
-
-static bool
-sane(const struct troupe__stream *stream)
-{
-    size_t bytes = stream->words * sizeof(uint64_t);
-
-    return stream->window != 0 && stream->window <= TROUPE_POOL_MAX_WINDOW &&
-           stream->words == (stream->window + WORD_BITS - 1) / WORD_BITS &&
-           troupe_heap_contains(words(stream->ready), bytes) &&
-           troupe_heap_contains(words(stream->done), bytes) &&
-           troupe_heap_contains((void *)(uintptr_t)stream->slots,
-                                stream->window *
-                                    sizeof(struct troupe__task_slot));
-}
-
 /* Takes one bit of the map of ready slots, the first from `next` on. False:
  * there is none. */
 static bool
-bit_take(struct troupe__stream *stream, uint32_t *ret_slot)
+bit_take(const struct troupe__stream_view *view, uint32_t *ret_slot)
 {
-    uint32_t next = troupe__load_relaxed(&stream->next);
-    uint64_t *ready = words(stream->ready);
+    uint32_t next = troupe__load_relaxed(&view->stream->job.next);
+    uint64_t *ready = view->ready;
     uint32_t first;
     uint32_t i;
 
-    if (next >= stream->window)
+    if (next >= view->window)
         next = 0;
     first = next / WORD_BITS;
     /* The first word twice: at first only the bits from `next` on. */
-    for (i = 0; i <= stream->words; i++) {
-        uint64_t *word = &ready[(first + i) % stream->words];
+    for (i = 0; i <= view->words; i++) {
+        uint64_t *word = &ready[(first + i) % view->words];
         uint64_t mask =
             i == 0 ? ~UINT64_C(0) << next % WORD_BITS : ~UINT64_C(0);
         uint64_t found;
@@ -75,10 +60,10 @@ bit_take(struct troupe__stream *stream, uint32_t *ret_slot)
 
             if ((troupe__fetch_and_seq_cst(word, ~one) & one) == 0)
                 continue;
-            *ret_slot = (first + i) % stream->words * WORD_BITS + bit;
-            if (*ret_slot >= stream->window)
+            *ret_slot = (first + i) % view->words * WORD_BITS + bit;
+            if (*ret_slot >= view->window)
                 continue; /* damaged */
-            troupe__store_relaxed(&stream->next, *ret_slot + 1);
+            troupe__store_relaxed(&view->stream->job.next, *ret_slot + 1);
             return true;
         }
     }
@@ -142,17 +127,35 @@ commit_error(troupe_task *task, uint64_t running, int status)
                                TROUPE__SLOT_WORD(TROUPE__SLOT_ERROR));
 }
 
+/* Copies the slot's item; false: it was overwritten. */
+static bool
+item_read(troupe_task *task)
+{
+    const struct troupe__task_slot *slot = task->slot;
+    uint64_t item = troupe__load_relaxed(&slot->item);
+    uint64_t size = troupe__load_relaxed(&slot->item_size);
+
+    task->index = troupe__load_relaxed(&slot->index);
+    task->item = (const void *)(uintptr_t)item;
+    task->item_size = (size_t)size;
+    return troupe__load_relaxed(&slot->seal) ==
+           troupe__item_seal(slot, item, size, task->index);
+}
+
 /* Runs the task of a slot that this worker has. */
 static void
 run(struct troupe__thread *self, troupe_pool *pool,
-    struct troupe__pool_worker *worker, struct troupe__stream *stream,
+    struct troupe__pool_worker *worker, const struct troupe__stream_view *view,
     uint32_t index, uint64_t running)
 {
     troupe_task_function *function =
-        (troupe_task_function *)(uintptr_t)stream->job.function;
-    struct troupe__task_slot *slot = troupe__stream_slot(stream, index);
-    struct troupe_task task = {
-        .self = self, .pool = pool, .stream = stream, .slot = slot};
+        (troupe_task_function *)(uintptr_t)view->plan.function;
+    struct troupe__task_slot *slot = &view->slots[index];
+    struct troupe_task task = {.self = self,
+                               .pool = pool,
+                               .stream = view->stream,
+                               .slot = slot,
+                               .attempt = slot->attempt};
     bool ended;
     int status;
 
@@ -162,14 +165,17 @@ run(struct troupe__thread *self, troupe_pool *pool,
     /* Killed before this, the creator enters it. Until an attempt has begun the
      * slot names the last one's worker. */
     slot->pid = worker->pid;
-    status = function(&task, (void *)(uintptr_t)stream->job.context);
+    if (item_read(&task))
+        status = function(&task, (void *)(uintptr_t)view->plan.context);
+    else
+        status = troupe_task_fail(&task, -EBADMSG, "the item was overwritten");
     if (status == 0)
         status = task.failed;
     ended = status == 0 ? commit_value(&task, running)
                         : commit_error(&task, running, status);
     if (ended) {
         troupe__store_relaxed(&worker->ended, worker->ended + 1);
-        (void)troupe__fetch_or_seq_cst(&words(stream->done)[index / WORD_BITS],
+        (void)troupe__fetch_or_seq_cst(&view->done[index / WORD_BITS],
                                        UINT64_C(1) << index % WORD_BITS);
         troupe__eventword_signal(&pool->news.event, UINT32_MAX);
     }
@@ -181,16 +187,14 @@ run(struct troupe__thread *self, troupe_pool *pool,
 bool
 troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,
                    struct troupe__pool_worker *worker,
-                   struct troupe__stream *stream)
+                   const struct troupe__stream_view *view)
 {
     struct troupe__turn turn = {.until = 0};
     bool any = false;
     uint32_t index;
 
-    if (!sane(stream))
-        return false;
-    while (bit_take(stream, &index)) {
-        struct troupe__task_slot *slot = troupe__stream_slot(stream, index);
+    while (bit_take(view, &index)) {
+        struct troupe__task_slot *slot = &view->slots[index];
         uint64_t state = troupe__load_acquire(&slot->state);
         uint64_t running = self->tag | TROUPE__SLOT_WORD(TROUPE__SLOT_RUNNING);
 
@@ -199,7 +203,7 @@ troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,
             !troupe__cas_seq_cst(&slot->state, &state, running))
             continue;
         any = true;
-        run(self, pool, worker, stream, index, running);
+        run(self, pool, worker, view, index, running);
         if (troupe__turn_over(pool, &turn)) {
             /* There may be more, for who has nothing to do. */
             troupe__pool_offer(pool, 1);
@@ -211,14 +215,12 @@ troupe__stream_run(struct troupe__thread *self, troupe_pool *pool,
 }
 
 bool
-troupe__stream_waits(const struct troupe__stream *stream)
+troupe__stream_waits(const struct troupe__stream_view *view)
 {
     uint32_t i;
 
-    if (!sane(stream))
-        return false;
-    for (i = 0; i < stream->words; i++)
-        if (troupe__load_seq_cst(&words(stream->ready)[i]) != 0)
+    for (i = 0; i < view->words; i++)
+        if (troupe__load_seq_cst(&view->ready[i]) != 0)
             return true;
     return false;
 }
@@ -226,25 +228,25 @@ troupe__stream_waits(const struct troupe__stream *stream)
 const void *
 troupe_task_item(const troupe_task *task)
 {
-    return task == NULL ? NULL : (const void *)(uintptr_t)task->slot->item;
+    return task == NULL ? NULL : task->item;
 }
 
 size_t
 troupe_task_size(const troupe_task *task)
 {
-    return task == NULL ? 0 : (size_t)task->slot->item_size;
+    return task == NULL ? 0 : task->item_size;
 }
 
 uint64_t
 troupe_task_index(const troupe_task *task)
 {
-    return task == NULL ? 0 : task->slot->index;
+    return task == NULL ? 0 : task->index;
 }
 
 uint32_t
 troupe_task_attempt(const troupe_task *task)
 {
-    return task == NULL ? 0 : task->slot->attempt;
+    return task == NULL ? 0 : task->attempt;
 }
 
 bool

@@ -42,54 +42,45 @@ troupe__turn_passed(struct troupe__turn *turn)
     return now >= turn->until;
 }
 
-static troupe_pool *
-pool_of(struct troupe__pool_worker *worker)
-{
-    return (troupe_pool *)(void *)((char *)(worker - worker->index) -
-                                   offsetof(troupe_pool, workers));
-}
-
-/* The job in a place of the table, kept from being freed; NULL: none. */
+/* The job in a place of the table, kept from being freed, and its plan; NULL:
+ * none. */
 static struct troupe__job *
-job_hold(troupe_pool *pool, struct troupe__pool_worker *worker, unsigned place)
+job_hold(troupe_pool *pool, struct troupe__pool_worker *worker, unsigned place,
+         struct troupe__plan *ret_plan)
 {
     uint64_t offset = troupe__load_acquire(&pool->jobs[place]);
     struct troupe__job *job = troupe__family_at(offset);
 
-    if (offset == 0 || !troupe_heap_contains(job, sizeof(*job)))
+    if (offset == 0)
         return NULL;
     /* seq_cst: the creator takes the job from the table, or bars this worker,
      * and then looks here; we do it the other way round. */
     (void)troupe__exchange_seq_cst(&worker->job, offset);
     if (troupe__load_seq_cst(&pool->jobs[place]) != offset ||
-        troupe__load_seq_cst(&worker->barred) != 0)
+        troupe__load_seq_cst(&worker->barred) != 0 ||
+        !troupe__plan_read(job, ret_plan))
         return NULL;
     return job;
 }
 
+/* Works at a job, or only looks whether there is something to do. */
 static bool
-job_run(struct troupe__thread *self, troupe_pool *pool,
-        struct troupe__pool_worker *worker, struct troupe__job *job)
+job_try(struct troupe__thread *self, troupe_pool *pool,
+        struct troupe__pool_worker *worker, struct troupe__job *job,
+        const struct troupe__plan *plan, bool work)
 {
-    switch (job->kind) {
-    case TROUPE__JOB_BULK:
-        return troupe__bulk_run(pool, worker, (struct troupe__bulk *)job);
-    case TROUPE__JOB_STREAM:
-        return troupe__stream_run(self, pool, worker,
-                                  (struct troupe__stream *)job);
-    default:
-        return false;
-    }
-}
+    struct troupe__stream_view stream;
+    struct troupe__bulk_view bulk;
 
-static bool
-job_waits(const struct troupe__job *job)
-{
-    switch (job->kind) {
+    switch (plan->kind) {
     case TROUPE__JOB_BULK:
-        return troupe__bulk_waits((const struct troupe__bulk *)job);
+        troupe__bulk_view((struct troupe__bulk *)job, plan, &bulk);
+        return work ? troupe__bulk_run(pool, worker, &bulk)
+                    : troupe__bulk_waits(&bulk);
     case TROUPE__JOB_STREAM:
-        return troupe__stream_waits((const struct troupe__stream *)job);
+        troupe__stream_view((struct troupe__stream *)job, plan, &stream);
+        return work ? troupe__stream_run(self, pool, worker, &stream)
+                    : troupe__stream_waits(&stream);
     default:
         return false;
     }
@@ -106,15 +97,15 @@ look(struct troupe__thread *self, troupe_pool *pool,
 
     for (i = 0; i < TROUPE__POOL_JOBS && (work || !any); i++) {
         unsigned place = (worker->next_job + i) % TROUPE__POOL_JOBS;
+        struct troupe__plan plan;
         struct troupe__job *job;
 
         /* seq_cst, here and in all that idle() looks at: it has set the bit of
          * the event word before, see sync/eventword.h. */
         if (troupe__load_seq_cst(&pool->jobs[place]) == 0)
             continue;
-        job = job_hold(pool, worker, place);
-        if (job == NULL ||
-            !(work ? job_run(self, pool, worker, job) : job_waits(job)))
+        job = job_hold(pool, worker, place, &plan);
+        if (job == NULL || !job_try(self, pool, worker, job, &plan, work))
             continue;
         any = true;
         if (work) {
@@ -220,10 +211,10 @@ signals_set(void)
 }
 
 int
-troupe__worker_main(void *place)
+troupe__worker_main(void *crew)
 {
-    struct troupe__pool_worker *worker = place;
-    troupe_pool *pool = pool_of(worker);
+    struct troupe__pool_worker *worker = ((struct troupe__crew *)crew)->worker;
+    troupe_pool *pool = ((struct troupe__crew *)crew)->pool;
     struct troupe__thread *self;
     int status;
 

@@ -415,11 +415,13 @@ map_other(void *pool)
 /* Between the last look at the worker and its death its task ends, and it goes
  * as far as it will. */
 static bool
-lets_it_go_on(const struct troupe__pool_worker *worker, const void *job)
+lets_it_go_on(struct troupe__pool_control *control, uint32_t index,
+              const void *unused)
 {
+    const struct troupe__pool_worker *worker = control->crew[index].worker;
     static unsigned looks;
 
-    (void)job;
+    (void)unused;
     if (++looks == 2) {
         CHECK_RC(troupe_event_set(&crossing->go), 0);
         while (troupe__load_acquire(&worker->job) != 0 &&
@@ -448,7 +450,8 @@ TEST(worker_killed_for_one_job_has_begun_no_other)
     while (troupe__load_acquire(&pool->offered) != 2)
         (void)sched_yield();
     CHECK_EQ(pthread_mutex_lock(&control->lock), 0);
-    troupe__crew_kill(control, self, lets_it_go_on, control->maps->next->bulk);
+    troupe__crew_kill(control, self, lets_it_go_on, NULL,
+                      control->maps->next->view.bulk);
     CHECK_EQ(pthread_mutex_unlock(&control->lock), 0);
     CHECK_RC(troupe_event_set(&crossing->done), 0);
     CHECK_EQ(pthread_join(threads[0], NULL), 0);
@@ -573,13 +576,17 @@ static int
 one_item(void *arg, troupe_item *ret_item)
 {
     troupe_pool *pool = arg;
-    const struct troupe__stream *stream = NULL;
+    struct troupe__stream *stream = NULL;
+    struct troupe__stream_view view;
+    struct troupe__plan plan;
 
     (void)ret_item;
     for (unsigned i = 0; stream == NULL; i++)
         if (pool->jobs[i] != 0)
             stream = troupe__family_at(pool->jobs[i]);
-    *begun_at = (uint64_t)(uintptr_t)&troupe__stream_slot(stream, 0)->begun;
+    CHECK(troupe__plan_read(&stream->job, &plan));
+    troupe__stream_view(stream, &plan, &view);
+    *begun_at = (uint64_t)(uintptr_t)&view.slots[0].begun;
     return 0;
 }
 

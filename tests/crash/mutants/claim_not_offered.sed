@@ -5,4 +5,4 @@
 # scenario: troupe_pool_imap_unordered/the worker
 # expect: hang
 # points: 0
-/^troupe__stream_settle/,/^}/s/^            bit_set(stream->ready, i);/            continue;/
+/^troupe__stream_settle/,/^}/s/^        bit_set(view->ready, i);/        continue;/

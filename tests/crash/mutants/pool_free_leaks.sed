@@ -4,4 +4,4 @@
 # file: src/pool/pool.c
 # scenario: troupe_pool_free
 # expect: loss
-/^control_end/,/^}/s/^    troupe__pool_destroy(self, control->pool);/    (void)self;/
+/^control_end/,/^}/s/^    destroy(control, self);/    (void)self;/

@@ -4,4 +4,4 @@
 # file: src/pool/pool.c
 # scenario: troupe_pool_close
 # expect: corruption
-s/^    found.processes = pool->processes;/    found.processes = pool->processes + 1;/
+s/^    found.processes = processes;/    found.processes = processes + 1;/

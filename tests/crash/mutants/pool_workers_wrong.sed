@@ -4,4 +4,4 @@
 # file: src/pool/pool.c
 # scenario: troupe_pool_close
 # expect: corruption
-s/^        \*ret_count = pool->processes;/        *ret_count = pool->processes + 1;/
+s/^        \*ret_count = processes;/        *ret_count = processes + 1;/

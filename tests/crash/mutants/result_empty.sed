@@ -4,4 +4,4 @@
 # file: src/pool/imap.c
 # scenario: troupe_pool_imap_unordered/one
 # expect: corruption
-/^give/,/^}/s/^        result->size = (size_t)slot->value_size;/        result->size = 0;/
+/^value_give/,/^}/s/^    result->size = (size_t)size;/    result->size = 0;/

@@ -4,4 +4,4 @@
 # file: src/pool/imap.c
 # scenario: troupe_task_return/a value
 # expect: hang
-s/^            bit_set(stream->done, i);$/            continue;/
+s/^            bit_set(view->done, i);$/            continue;/

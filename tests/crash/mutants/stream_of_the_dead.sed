@@ -4,4 +4,4 @@
 # file: src/pool/imap.c
 # scenario: troupe_pool_imap_unordered
 # expect: loss
-/^troupe__stream_empty/,/^}/s/^    for (i = 0; i < stream->window; i++) {/    for (i = stream->window; i < stream->window; i++) {/
+/^troupe__stream_empty/,/^}/s/^    for (i = 0; i < view.window; i++) {/    for (i = view.window; i < view.window; i++) {/

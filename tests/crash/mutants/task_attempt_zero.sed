@@ -4,4 +4,4 @@
 # file: src/pool/task.c
 # scenario: troupe_task_return/the worker dies
 # expect: corruption
-/^troupe_task_attempt/,/^}/s/task->slot->attempt;/0;/
+/^troupe_task_attempt/,/^}/s/task->attempt;/0;/

@@ -4,4 +4,4 @@
 # file: src/pool/task.c
 # scenario: troupe_task_return/the worker dies
 # expect: corruption
-/^troupe_task_index/,/^}/s/task->slot->index;/1;/
+/^troupe_task_index/,/^}/s/task->index;/1;/

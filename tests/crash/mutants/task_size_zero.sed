@@ -4,4 +4,4 @@
 # file: src/pool/task.c
 # scenario: troupe_task_return/the worker dies
 # expect: corruption
-/^troupe_task_size/,/^}/s/(size_t)task->slot->item_size;/0;/
+/^troupe_task_size/,/^}/s/task->item_size;/0;/
