@@ -6,6 +6,11 @@
  *     < 0   a negated errno, or a negated TROUPE_E... code: nothing happened.
  *     > 0   a TROUPE_... outcome: it happened, and there is something to know.
  *
+ * One call has done something when it fails: troupe_pool_map(), given up half
+ * way by its deadline, a stop or the end of its pool, has run some of its
+ * tasks, and their results are there. That it was given up is what the caller
+ * must see, and what was done would have to be done again otherwise.
+ *
  * So `if (status < 0)` is the test for failure, and a positive status is never
  * an error: TROUPE_OWNER_DIED means that the caller holds the lock.
  *

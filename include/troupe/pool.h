@@ -275,6 +275,12 @@ typedef struct troupe_map_options {
  *   -EBADMSG              what the pool keeps of this call in the heap was
  *                         overwritten; what has not ended is cancelled
  *
+ * So a failure does not always mean that nothing happened, as it does elsewhere
+ * (troupe/error.h): when a map is given up half way, the deadline or the end of
+ * the pool is what the caller must see, and tasks that have ended are not to be
+ * run again for it. .report and .statuses say which those are; before something
+ * runs, no field is touched.
+ *
  * Elements of `results` whose task did not yield a value are zeroed. Tasks run
  * in no particular order, begun in about the order of items. What was written
  * before the call is seen by the tasks, if it lies in the heap, and what they
