@@ -350,6 +350,8 @@ troupe__crew_look(struct troupe__pool_control *control,
         (control->state == TROUPE__POOL_CLOSED &&
          (control->maps != NULL || control->streams != NULL)))
         (void)troupe__crew_fill(control);
+    /* What a start that failed has said is no reason of the call's. */
+    troupe__detail_clear();
 }
 
 bool
@@ -463,7 +465,10 @@ hopeless(const struct troupe__pool_control *control, int64_t begun)
         troupe__clock_now() - (since > begun ? since : begun) < GIVE_UP ||
         has_hands(control))
         return 0;
-    return control->start_error;
+    if (control->start_error == -TROUPE_EWORKERLOST)
+        return troupe__detail(control->start_error,
+                              "workers die before they take a task");
+    return troupe__detail(control->start_error, "no worker can be started");
 }
 
 int

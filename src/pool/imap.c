@@ -733,7 +733,8 @@ enter(const troupe_imap *imap, int *ret_error)
         return NULL;
     if (imap->member.number != self->member ||
         imap->member.generation != self->slot->member_generation) {
-        *ret_error = -EXDEV;
+        *ret_error =
+            troupe__detail(-EXDEV, "the pool was made by another process");
         return NULL;
     }
     return self;

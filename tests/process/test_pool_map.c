@@ -404,6 +404,7 @@ TEST(map_past_its_deadline_ends_and_touches_nothing_afterwards)
                                          .report = &report),
                              troupe_after(0.05)),
              -ETIMEDOUT);
+    CHECK_STR(troupe_error_detail(), "");
     /* Whoever had been in a task would go on now. */
     CHECK_RC(troupe_event_set(never), 0);
     for (uint64_t i = 0; i < COUNT; i++) {
@@ -421,6 +422,51 @@ TEST(map_past_its_deadline_ends_and_touches_nothing_afterwards)
     pool_finish(pool);
     CHECK_RC(troupe_free(results), 0);
     CHECK_RC(troupe_free(never), 0);
+}
+
+static int
+yields(const void *item, void *result, void *context)
+{
+    (void)item;
+    (void)context;
+    *(uint64_t *)result = 1;
+    return 0;
+}
+
+TEST(pool_calls_give_no_reason_that_is_not_theirs)
+{
+    static const uint64_t item;
+    troupe_pool *pool = pool_new(1);
+    troupe_imap *it = NULL;
+    uint64_t result;
+    int status;
+
+    CHECK_RC(troupe_pool_map(pool, NULL, NULL, 1, 0, NULL, 0, NULL, TROUPE_NOW),
+             -EINVAL);
+    CHECK_STR(troupe_error_detail(), "the function is NULL");
+    CHECK_RC(troupe_pool_map(pool, yields, NULL, 1, 0, &result, 8, NULL,
+                             TROUPE_FOREVER),
+             0);
+    CHECK_STR(troupe_error_detail(), "");
+    /* As many as can be, and too many to be copied. */
+    CHECK_RC(troupe_pool_map(pool, yields, &item, TROUPE_POOL_MAX_TASKS,
+                             SIZE_MAX / TROUPE_POOL_MAX_TASKS, NULL, 0, NULL,
+                             TROUPE_NOW),
+             -ENOMEM);
+    CHECK(strstr(troupe_error_detail(), "process") == NULL);
+    CHECK(strlen(troupe_error_detail()) > 0);
+    CHECK_RC(troupe_pool_imap_unordered(&it, pool, NULL, NULL, NULL, NULL),
+             -EINVAL);
+    CHECK(strlen(troupe_error_detail()) > 0);
+    CHECK_RC(troupe_pool_close(pool), 0);
+    CHECK_STR(troupe_error_detail(), "");
+    status = troupe_pool_join(pool, TROUPE_NOW);
+    CHECK(status == 0 || status == -ETIMEDOUT);
+    CHECK_STR(troupe_error_detail(), "");
+    CHECK_RC(troupe_pool_join(pool, TROUPE_FOREVER), 0);
+    CHECK_STR(troupe_error_detail(), "");
+    CHECK_RC(troupe_pool_free(pool), 0);
+    CHECK_STR(troupe_error_detail(), "");
 }
 
 TEST(map_without_time_runs_nothing_to_its_end_unseen)

@@ -152,6 +152,7 @@ TEST(map_goes_on_when_a_dead_worker_can_be_replaced_at_last)
                  MAP_OPTIONS(.context = died, .retries = 1, .report = &report),
                  TROUPE_FOREVER),
              0);
+    CHECK_STR(troupe_error_detail(), "");
     CHECK_EQ(report.values, 10u);
     CHECK_EQ(report.retried, 1u);
     CHECK_EQ(fails_left, 0);
