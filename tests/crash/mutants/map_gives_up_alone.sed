@@ -4,4 +4,4 @@
 # file: src/pool/map.c
 # scenario: troupe_pool_map/two workers
 # expect: hang
-s/^    troupe__crew_kill(control, self, has_task, bulk);/    (void)has_task;/
+s/^    troupe__crew_kill(control, self, has_task, map, bulk);/    (void)has_task;/

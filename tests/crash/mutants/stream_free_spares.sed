@@ -4,4 +4,4 @@
 # file: src/pool/imap.c
 # scenario: troupe_imap_free/a worker sleeps
 # expect: hang
-/^troupe_imap_free/,/^}/s/^        troupe__crew_kill(control, self, runs_here, imap->stream);/        (void)runs_here;/
+/^troupe_imap_free/,/^}/s/^        troupe__crew_kill(control, self, runs_here, imap, imap->view.stream);/        (void)runs_here;/
