@@ -204,7 +204,9 @@ typedef struct troupe_map_report {
     int32_t first_status;
 
     /* The first lost task's last worker: its pid, and the signal that killed it
-     * or 0 when it exited. 0 and 0 when no task was lost. */
+     * or 0 when it exited. 0 and 0 when no task was lost. .statuses names the
+     * others; who wants pid, signal and attempts of each uses
+     * troupe_pool_imap_unordered(). */
     int32_t lost_signal;
     int32_t lost_pid;
 
