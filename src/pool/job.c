@@ -73,12 +73,14 @@ bool
 troupe__plan_read(const struct troupe__job *job, struct troupe__plan *ret_plan)
 {
     uint64_t size = troupe__block_size(job);
-    const uint64_t *from = (const uint64_t *)(const void *)&job->plan;
+    const uint64_t *from;
     uint64_t words[PLAN_WORDS];
     unsigned i;
 
+    /* 0 also of what is no block at all, nor aligned like one. */
     if (size < sizeof(struct troupe__bulk))
         return false;
+    from = (const uint64_t *)(const void *)&job->plan;
     /* Once, whatever is written there meanwhile. */
     for (i = 0; i < PLAN_WORDS; i++)
         words[i] = troupe__load_relaxed(&from[i]);
